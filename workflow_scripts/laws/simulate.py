@@ -1,0 +1,151 @@
+"""Runs drawn from a planted transfer law: what the estimators must recover, and what figures can be drawn from.
+
+From scratch, the loss follows L(N, D) = floor + A N^-a + B D^-b (the form of Hoffmann et al. 2022, approach 3).  A
+fine-tuned run has the loss of a from-scratch run on D_E = D_F + k D_F^alpha N^beta characters (Hernandez et al. 2021,
+eq. 1.1).  The noise has the structure of the experiment: a component that all runs fine-tuned from one pre-trained
+model share, one that all runs on one prefix of one seed's shuffle share (prefixes nest, so sizes D < D' correlate with
+sqrt(D / D')), and one of the run alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+SIZES = {"6k": 6_144, "14k": 13_824, "25k": 24_576, "55k": 55_296, "98k": 98_304, "197k": 196_608}
+FINETUNE = (6_000, 10_000, 20_000, 35_000, 60_000, 200_000)
+SCRATCH = (6_000, 10_000, 20_000, 35_000, 60_000, 100_000, 200_000, 350_000, 600_000)
+
+CHARACTERS_PER_TOKEN = 2.2
+EMBEDDING_PARAMETERS = 36_000
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations in nats per token."""
+
+    pretrain: float = 0.008
+    prefix: float = 0.010
+    run: float = 0.015
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The truth behind simulated runs; the defaults resemble the quickstart."""
+
+    k: float = 40.0
+    alpha: float = 0.3
+    beta: float = 0.3
+    floor: float = 1.2
+    size_scale: float = 8.0
+    size_exponent: float = 0.25
+    data_scale: float = 11.0
+    data_exponent: float = 0.15
+    ossification: float = float("inf")
+    """D_T falls by the factor 1 - D_F / (ossification N) and may turn negative: pre-training that hurts."""
+
+    def scratch_loss(self, n_params: float, d: float) -> float:
+        """Nats per token after training from scratch on `d` characters."""
+        return self.floor + self.size_scale * n_params**-self.size_exponent + self.data_scale * d**-self.data_exponent
+
+    def effective_data(self, n_params: float, d_f: float) -> float:
+        """D_E in characters; the paper's stand-in for zero-shot is D_F = 1 character."""
+        d_f = max(d_f, 1.0)
+        transferred = self.k * d_f**self.alpha * n_params**self.beta * (1 - d_f / (self.ossification * n_params))
+        return d_f + max(transferred, -0.7 * d_f)
+
+
+def simulate_runs(
+    *,
+    planted: Planted = Planted(),
+    noise: Noise = Noise(),
+    sizes: dict[str, int] = SIZES,
+    finetune: Sequence[int] = FINETUNE,
+    scratch: Sequence[int] = SCRATCH,
+    seeds: Sequence[int] = (0, 1),
+    source: str = "english",
+    document_size: str | None = "25k",
+    pretrain_tokens: int = 4_000_000,
+    random_seed: int = 0,
+) -> pd.DataFrame:
+    """A runs table with every column of `laws/runs.parquet`, on the unit `excerpt`.
+
+    `document_size` names the one size that is also run on the unit `document`, where a set of the same size teaches
+    a from-scratch model less and pre-training is worth more; None leaves it out.
+    """
+    random = np.random.default_rng(random_seed)
+    rows = []
+    units = {"excerpt": dict(sizes)} | ({"document": {document_size: sizes[document_size]}} if document_size else {})
+    models = {(size, seed): noise.pretrain * random.standard_normal() for size in sizes for seed in seeds}
+    for size, n_params in sizes.items():
+        for seed in seeds:
+            loss = planted.scratch_loss(n_params, 200 * pretrain_tokens) + 0.3 + noise.run * random.standard_normal()
+            common = {"size": size, "n_params": n_params, "seed": seed, "tokens": pretrain_tokens}
+            rows.append({**common, "arm": "pretrain", "d_chars": round(4.0 * pretrain_tokens), "loss": loss})
+            loss = planted.scratch_loss(n_params, planted.effective_data(n_params, 0)) + models[size, seed]
+            rows.append({**common, "arm": "zero_shot", "init": source, "d_chars": 0, "loss": loss})
+    for unit, unit_sizes in units.items():
+        worth = 1.0 if unit == "excerpt" else 0.4
+        prefixes = {seed: _prefix_noise((*finetune, *scratch), noise.prefix, random) for seed in seeds}
+        cells = [("finetune", d) for d in finetune] + [("scratch", d) for d in scratch]
+        for (size, n_params), (arm, d), seed in (
+            (item, cell, seed) for item in unit_sizes.items() for cell in cells for seed in seeds
+        ):
+            effective = planted.effective_data(n_params, d) if arm == "finetune" else d * worth
+            loss = planted.scratch_loss(n_params, effective) + prefixes[seed][d] + noise.run * random.standard_normal()
+            if arm == "finetune":
+                loss += models[size, seed]
+            row = {"size": size, "n_params": n_params, "seed": seed, "arm": arm, "d_chars": d, "loss": loss}
+            rows.append(row | {"unit": unit, "init": source if arm == "finetune" else "scratch"})
+    return _complete(pd.DataFrame(rows), pretrain_tokens)
+
+
+def _prefix_noise(sizes: Sequence[int], deviation: float, random: np.random.Generator) -> dict[int, float]:
+    """One draw for each D: nested prefixes D < D' share D of their D' characters, a correlation of sqrt(D / D')."""
+    d = np.array(sorted(set(sizes)), dtype=float)
+    correlation = np.sqrt(np.minimum.outer(d, d) / np.maximum.outer(d, d))
+    values = deviation * np.linalg.cholesky(correlation) @ random.standard_normal(len(d))
+    return dict(zip(d.astype(int).tolist(), values.tolist(), strict=True))
+
+
+def _complete(rows: pd.DataFrame, pretrain_tokens: int) -> pd.DataFrame:
+    """Adds the columns that follow from the others, in the order of `laws/runs.parquet`."""
+    target_tokens = (rows.d_chars / CHARACTERS_PER_TOKEN).round().astype(int)
+    d_tokens = rows.tokens.fillna(target_tokens).where(rows.arm != "zero_shot", 0).astype(int)
+    epochs = np.select(
+        [rows.arm == "pretrain", rows.arm == "zero_shot"], [1, 0], (3e6 / rows.d_chars.clip(1)) ** 0.5 + 2
+    )
+    best_tokens = (d_tokens * epochs).round().astype(int)
+    return pd.DataFrame(
+        {
+            "arm": rows.arm,
+            "init": rows.init.fillna("scratch"),
+            "unit": rows.unit,
+            "size": rows["size"],
+            "n_params": rows.n_params,
+            "n_params_total": rows.n_params + EMBEDDING_PARAMETERS,
+            "d_chars": rows.d_chars,
+            "d_chars_used": rows.d_chars,
+            "d_bytes": rows.d_chars,
+            "d_tokens": d_tokens,
+            "n_units": (d_tokens // 256).clip(lower=(rows.d_chars > 0).astype(int)),
+            "pretrain_tokens": rows.arm.isin(["zero_shot", "finetune"]).map({True: pretrain_tokens}).astype("Int64"),
+            "seed": rows.seed,
+            "val_loss": rows.loss,
+            "test_loss": rows.loss,
+            "test_bits_per_byte": rows.loss / np.log(2) / CHARACTERS_PER_TOKEN,
+            "best_tokens": best_tokens,
+            "best_epoch": epochs.astype(float),
+            "hit_budget": False,
+            "unstable": False,
+            "learning_rate": 0.003,
+            "flops": 6.0 * rows.n_params * best_tokens,
+            "flops_with_head": 6.0 * (rows.n_params + EMBEDDING_PARAMETERS) * best_tokens,
+            "train_seconds": 6.0 * rows.n_params * best_tokens / 1e10,
+            "status": "ok",
+            "failure": None,
+        }
+    )
