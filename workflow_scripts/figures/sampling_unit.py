@@ -1,0 +1,87 @@
+"""What the sampling unit does: effective data with excerpts and with whole documents, at the size that has both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from workflow_scripts.figures import style
+from workflow_scripts.figures.style import End
+from workflow_scripts.figures.tables import Laws
+from workflow_scripts.figures.words import title_of
+
+LOOKS = {"excerpt": (style.SCRATCH, "o", "-"), "document": (style.FINETUNED, "s", "--")}
+RATIO_TICKS = (0.2, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def compared_size(effective_data: pd.DataFrame) -> str:
+    """The largest size that was measured with every unit (all sizes, if there is one unit only)."""
+    units = effective_data.groupby(["n_params", "size"])["unit"].nunique().reset_index()
+    both = units[units["unit"] == units["unit"].max()]
+    return str(both.sort_values("n_params")["size"].iloc[-1])
+
+
+def draw(laws: Laws, target: str) -> Figure:
+    """D_E / D_F against D_F with 95 % intervals, a line a sampling unit."""
+    size = compared_size(laws.effective_data)
+    cells = laws.effective_data[laws.effective_data["size"] == size]
+    figure, rows = style.panels(len(laws.sources), right=0.85)
+    _ratio_axis(rows[0][0], cells)
+    for (axes,), source in zip(rows, laws.sources, strict=True):
+        style.axis_of_characters(axes, list(cells["d_f"]), f"{title_of(target)} given, $D_F$ (characters)")
+        axes.set_title(f"{title_of(source)} → {title_of(target)} at N = {size}")
+        axes.set_ylabel("effective data over data given, $D_E / D_F$")
+        _panel(axes, cells[cells["source"] == source])
+    notes = ["Bars: 95 % intervals.  Arrow: at least (or at most) this much."]
+    if cells["unit"].nunique() == 1:
+        notes.append("Only one sampling unit was measured.")
+    style.footnote(figure, notes)
+    return figure
+
+
+def _ratio_axis(axes: Axes, cells: pd.DataFrame) -> None:
+    ratios = pd.concat(
+        [cells[column] / cells["d_f"] for column in ("d_e", "d_e_low", "d_e_high", "d_e_bound")]
+    ).dropna()
+    low, high = min(0.9, ratios.min() / 1.15), max(2.0, ratios.max() * 1.3)
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    ticks = [tick for tick in RATIO_TICKS if low <= tick <= high]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
+
+
+def _panel(axes: Axes, cells: pd.DataFrame) -> None:
+    axes.axhline(1, color=style.MUTED, linewidth=0.8)
+    ends = [End(axes.get_xlim()[1], 1.0, "no transfer", style.MUTED)]
+    for unit, of_unit in cells.sort_values("d_f").groupby("unit", sort=False):
+        colour, marker, dashes = LOOKS[unit]
+        ratio = of_unit["d_e"] / of_unit["d_f"]
+        axes.plot(of_unit["d_f"], ratio, marker=marker, color=colour, linestyle=dashes)
+        known = of_unit[["d_e_low", "d_e_high"]].notna().all(axis=1)
+        axes.vlines(of_unit["d_f"][known], (of_unit["d_e_low"] / of_unit["d_f"])[known],
+                    (of_unit["d_e_high"] / of_unit["d_f"])[known], color=colour, linewidth=0.9)  # fmt: skip
+        for cell in of_unit[of_unit["censored"] != "none"].itertuples():
+            _censored(axes, cell, colour, marker)
+        bound = of_unit["d_e"].fillna(of_unit["d_e_bound"]) / of_unit["d_f"]
+        ends.append(End(of_unit["d_f"].iloc[-1], bound.iloc[-1], f"{unit}s", colour))
+    style.label_ends(axes, ends)
+
+
+def _censored(axes: Axes, cell: object, colour: str, marker: str) -> None:
+    above = cell.censored == "above"
+    ratio = cell.d_e_bound / cell.d_f
+    axes.plot(cell.d_f, ratio, marker=marker, color=colour, markerfacecolor="white")
+    axes.annotate("", (cell.d_f, ratio), (0, 16 if above else -16), textcoords="offset points",
+                  arrowprops={"arrowstyle": "<-", "color": colour, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    style.command(draw, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""What the figures read: the tables of the laws stage, checked for the columns of the contract."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.files import read_json
+
+RUNS = (
+    *("arm", "init", "unit", "size", "n_params", "d_chars", "seed", "test_loss", "hit_budget", "status"),
+    *("n_units", "unstable", "best_tokens", "flops", "train_seconds"),
+)
+EFFECTIVE_DATA = (
+    *("source", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
+    *("d_t", "d_t_low", "d_t_high", "censored", "regime", "in_fit"),
+)
+SCRATCH_CURVES = ("unit", "n_params", "d", "isotonic_loss")
+
+
+class TableError(ValueError):
+    """A table lacks what a figure needs; the message names the file, what was found and what was expected."""
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A parquet file that has at least `columns`.  Raises TableError otherwise."""
+    if not path.is_file():
+        raise TableError(f"{path}: no such table; make it with the laws stage (snakemake {path})")
+    table = pd.read_parquet(path)
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise TableError(f"{path}: no column {missing}; found {list(table.columns)}; make it again with the laws stage")
+    return table
+
+
+def read_document(path: Path) -> Any:
+    """A JSON file.  Raises TableError if there is none."""
+    if not path.is_file():
+        raise TableError(f"{path}: no such file; make it with the workflow (snakemake {path})")
+    return read_json(path)
+
+
+@dataclass(frozen=True)
+class Laws:
+    """What one experiment measured and fitted: the folder `results/<experiment>/laws`."""
+
+    folder: Path
+
+    @cached_property
+    def all_runs(self) -> pd.DataFrame:
+        """A row a run, failed ones included."""
+        return read_table(self.folder / "runs.parquet", RUNS)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row a run that ended well; losses in nats per token, D in characters."""
+        return self.all_runs[self.all_runs["status"] == "ok"]
+
+    @cached_property
+    def effective_data(self) -> pd.DataFrame:
+        """A row a fine-tuned cell, seeds together; D_F, D_E, D_T in characters.
+
+        `d_e_bound` is added: where D_E is censored, the end of the from-scratch curve beyond which it lies.
+        """
+        table = read_table(self.folder / "effective_data.parquet", EFFECTIVE_DATA)
+        if table.empty:
+            raise TableError(f"{self.folder / 'effective_data.parquet'}: no fine-tuned cell; expected at least one row")
+        ends = self.scratch_curves.groupby(["unit", "n_params"])["d"].agg(above="max", below="min")
+        ends = table[["unit", "n_params"]].join(ends, on=["unit", "n_params"])
+        table["d_e_bound"] = (
+            ends["above"].where(table["censored"] == "above").fillna(ends["below"].where(table["censored"] == "below"))
+        )
+        return table
+
+    @cached_property
+    def scratch_curves(self) -> pd.DataFrame:
+        """The points of L_N(D) between which D_E was read, in nats per token."""
+        return read_table(self.folder / "scratch_curves.parquet", SCRATCH_CURVES)
+
+    @cached_property
+    def transfer_law(self) -> dict[str, Any]:
+        """The fitted law a source: {source: {"k", "alpha", "beta", ...}}."""
+        return read_document(self.folder / "transfer_law.json")["sources"]
+
+    @cached_property
+    def sanity(self) -> dict[str, Any]:
+        return read_document(self.folder / "sanity.json")
+
+    @property
+    def sources(self) -> list[str]:
+        """Pre-training sources, in the order of the table."""
+        return list(dict.fromkeys(self.effective_data["source"]))
+
+    @property
+    def main_unit(self) -> str:
+        """The sampling unit of the grid that the law is fitted to: the unit with the most cells in the fit."""
+        cells = self.effective_data
+        return str(cells.groupby("unit")[["in_fit", "n_params"]].agg({"in_fit": "sum", "n_params": "size"})
+                   .sort_values(["in_fit", "n_params"]).index[-1])  # fmt: skip
+
+    @property
+    def sizes(self) -> pd.DataFrame:
+        """The ladder of the main grid, smallest first: columns `size` and `n_params`."""
+        cells = self.effective_data
+        cells = cells[cells["unit"] == self.main_unit]
+        return cells[["size", "n_params"]].drop_duplicates().sort_values("n_params", ignore_index=True)
+
+    @property
+    def middle_size(self) -> str:
+        """The size whose curves and cells stand for the ladder: the upper one of two middle ones."""
+        return str(self.sizes["size"].iloc[len(self.sizes) // 2])
+
+    @property
+    def data_sizes(self) -> list[int]:
+        """Every D (characters) of the main grid, in either arm: the scale that colours and markers follow."""
+        runs = self.all_runs
+        runs = runs[runs["arm"].isin(["finetune", "scratch"]) & (runs["unit"] == self.main_unit)]
+        return sorted(int(d) for d in runs["d_chars"].unique())
+
+    def cells(self, source: str, unit: str | None = None) -> pd.DataFrame:
+        """The fine-tuned cells of a source in the main grid (or in `unit`), by N and D_F."""
+        table = self.effective_data
+        table = table[(table["source"] == source) & (table["unit"] == (unit or self.main_unit))]
+        return table.sort_values(["n_params", "d_f"], ignore_index=True)
+
+    def arm(self, arm: str, init: str, unit: str | None = None) -> pd.DataFrame:
+        """The runs of an arm from one initialisation (in the main grid, or in `unit`; zero-shot has no unit)."""
+        table = self.runs[(self.runs["arm"] == arm) & (self.runs["init"] == init)]
+        if arm != "zero_shot":
+            table = table[table["unit"] == (unit or self.main_unit)]
+        return table.sort_values(["n_params", "d_chars", "seed"], ignore_index=True)
+
+
+def parse(description: str, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments that every figure takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--laws", type=Path, required=True, help="folder of the laws stage, results/<experiment>/laws")
+    parser.add_argument("--target", required=True, help="name of the target corpus, for the labels")
+    parser.add_argument("--out", type=Path, required=True, help="path of the outputs without their suffix")
+    return parser.parse_args(argv)

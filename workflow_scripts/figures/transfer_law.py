@@ -1,0 +1,148 @@
+"""Paper A, Figure 2: the fraction of effective data that comes from transfer, with the fitted law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from workflow_scripts.figures import style
+from workflow_scripts.figures.coefficients import has_estimate
+from workflow_scripts.figures.style import End
+from workflow_scripts.figures.tables import Laws
+from workflow_scripts.figures.words import count, interval, number, title_of
+
+LOGIT_TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999)
+FRACTION_FLOOR = 0.01
+"""The axis goes no lower: smaller fractions (and D_T <= 0) stand at its lower edge."""
+
+
+def fraction_of(d_f: np.ndarray, d_e: np.ndarray) -> np.ndarray:
+    """D_T / (D_F + D_T) from D_F and D_E, in characters; zero or below where nothing was transferred."""
+    return 1 - np.asarray(d_f, float) / np.asarray(d_e, float)
+
+
+def law_fraction(law: dict[str, Any], d_f: float, n_params: np.ndarray) -> np.ndarray:
+    """Paper A, eq. B.2: x / (1 + x) with x = k D_F^(alpha - 1) N^beta."""
+    k, alpha, beta = (law[name]["estimate"] for name in ("k", "alpha", "beta"))
+    x = np.exp(np.log(k) + (alpha - 1) * np.log(d_f) + beta * np.log(n_params))
+    return x / (1 + x)
+
+
+def draw(laws: Laws, target: str) -> Figure:
+    """The fraction from transfer (logit axis) against N, a line a D_F, with the fitted law and its intervals."""
+    sources = laws.sources
+    figure, rows = style.panels(len(sources), height=3.2, right=0.5)
+    limits = _limits(laws)
+    notes: dict[str, None] = {}
+    for (axes,), source in zip(rows, sources, strict=True):
+        style.axis_of_sizes(axes, laws.sizes["n_params"], laws.sizes["size"])
+        _logit_axis(axes, limits)
+        notes |= dict.fromkeys(_panel(axes, laws, source))
+        axes.set_ylabel("fraction from transfer, $D_T / (D_F + D_T)$")
+        axes.set_title(_title(laws.transfer_law.get(source, {}), source, target))
+    style.footnote(figure, notes)
+    return figure
+
+
+def _limits(laws: Laws) -> tuple[float, float]:
+    """Limits of the logit axis that hold every point and line above the floor."""
+    seen = [0.5]
+    for source in laws.sources:
+        cells = laws.cells(source)
+        seen.extend(fraction_of(cells["d_f"], cells["d_e"].fillna(cells["d_e_bound"])))
+        law = laws.transfer_law.get(source, {})
+        if has_estimate(law):
+            for d_f in cells["d_f"].unique():
+                seen.extend(law_fraction(law, d_f, laws.sizes["n_params"].to_numpy(float)))
+    seen = [fraction for fraction in seen if FRACTION_FLOOR <= fraction < 1]
+    odds = [fraction / (1 - fraction) for fraction in seen]
+    low, high = max(min(odds) / 1.6, FRACTION_FLOOR), max(odds) * 1.6
+    return low / (1 + low), high / (1 + high)
+
+
+def _logit_axis(axes: Axes, limits: tuple[float, float]) -> None:
+    axes.set_yscale("logit")
+    axes.set_ylim(*limits)
+    ticks = [tick for tick in LOGIT_TICKS if limits[0] <= tick <= limits[1]]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
+
+
+def _title(law: dict[str, Any], source: str, target: str) -> str:
+    heading = f"{title_of(source)} → {title_of(target)}: $D_T = k\\,D_F^{{\\alpha}}\\,N^{{\\beta}}$"
+    if not has_estimate(law):
+        return f"{heading}\nno law fitted: {law.get('status', 'no entry for this source')}"
+    symbols = (("k", "k"), ("alpha", "α"), ("beta", "β"))
+    terms = (
+        f"{symbol} = {number(law[name]['estimate'])} ({interval(law[name]['low'], law[name]['high'])})"
+        for name, symbol in symbols
+    )
+    return f"{heading}\n{', '.join(terms)}"
+
+
+def _panel(axes: Axes, laws: Laws, source: str) -> list[str]:
+    """Draws one source; returns the notes that its markers need."""
+    cells, law = laws.cells(source), laws.transfer_law.get(source, {})
+    styles = style.data_styles(laws.data_sizes)
+    d_fs = sorted(cells["d_f"].unique())
+    grid = np.geomspace(*axes.get_xlim(), 60)
+    notes: dict[str, None] = {}
+    ends: list[End] = []
+    for i, d_f in enumerate(d_fs):
+        row, look = cells[cells["d_f"] == d_f], styles[int(d_f)]
+        if has_estimate(law):
+            line = law_fraction(law, d_f, grid)
+            fitted = bool(row["in_fit"].any())
+            axes.plot(grid, line, color=look.colour, linestyle="-" if fitted else ":", linewidth=1.4 if fitted else 1)
+            notes["Lines: the law" + ("" if cells["in_fit"].all() else " (dotted outside the fit)") + "."] = None
+            ends.append(End(grid[-1], line[-1], count(d_f), look.colour))
+        shift = 1.025 ** (i - (len(d_fs) - 1) / 2)
+        notes |= dict.fromkeys(_points(axes, row, look, shift))
+        if not has_estimate(law):
+            height = fraction_of(row["d_f"], row["d_e"].fillna(row["d_e_bound"]))[-1]
+            height = float(np.clip(np.nan_to_num(height), *axes.get_ylim()))
+            ends.append(End(row["n_params"].iloc[-1] * shift, height, count(d_f), look.colour))
+    style.label_ends(axes, ends, head="$D_F$")
+    return list(notes)
+
+
+def _points(axes: Axes, row: pd.DataFrame, look: style.DataStyle, shift: float) -> list[str]:
+    """Draws the cells of one D_F with their intervals; returns the notes that they need."""
+    bottom = axes.get_ylim()[0]
+    notes = {"Points: measured; bars: 95 % intervals.": None}
+    for cell in row.itertuples():
+        x = cell.n_params * shift
+        fill = look.colour if cell.in_fit else "white"
+        if not cell.in_fit:
+            notes["Hollow: outside the fit."] = None
+        options = {"color": look.colour, "markerfacecolor": fill, "markeredgewidth": 1.0, "clip_on": False, "zorder": 3}
+        low, high = (fraction_of(cell.d_f, end) if np.isfinite(end) else None for end in (cell.d_e_low, cell.d_e_high))
+        if cell.censored == "above":
+            height = max(fraction_of(cell.d_f, cell.d_e_bound), bottom)
+            axes.plot(x, height, marker=look.marker, **options)
+            axes.annotate("", (x, height), (0, 16), textcoords="offset points", annotation_clip=False,
+                          arrowprops={"arrowstyle": "<-", "color": look.colour, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
+            notes["Arrow: at least this much (beyond the from-scratch runs)."] = None
+            continue
+        height = fraction_of(cell.d_f, cell.d_e) if np.isfinite(cell.d_e) else -np.inf
+        if low is not None and high is not None and high > bottom:
+            axes.plot([x, x], [max(low, bottom), high], color=look.colour, linewidth=0.8, zorder=2)
+        if height > bottom:
+            axes.plot(x, height, marker=look.marker, **options)
+        else:
+            axes.plot(x, bottom, marker=7, markersize=6, **{**options, "markerfacecolor": fill})
+            notes[f"Triangles on the lower edge: $D_T$ ≤ 0, or a fraction below {bottom:.2g}."] = None
+    return list(notes)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    style.command(draw, argv)
+
+
+if __name__ == "__main__":
+    main()
