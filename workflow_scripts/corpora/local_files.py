@@ -1,6 +1,7 @@
-"""A user's own files as documents: text, JSON lines (.jsonl, .ndjson, .json), parquet; all but the last also compressed.
+"""A user's own files as documents: text, JSON lines (.jsonl, .ndjson, .json) and parquet.
 
-Compressed means .gz, .zst or .bz2 behind the suffix.  Text files are one document each.  JSON lines and parquet are streamed, so memory does not grow with the file.
+Text and JSON lines may be compressed (.gz, .zst or .bz2 after the suffix).  A text file is one document; JSON lines and
+parquet are streamed, so memory does not grow with the file.
 """
 
 from __future__ import annotations

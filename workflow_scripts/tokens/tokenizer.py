@@ -46,8 +46,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() != vocab_size:
         raise CorpusError(
-            f"only {tokenizer.get_vocab_size()} of {vocab_size} vocabulary entries could be made from the training text; lower "
-            "`tokenizer.vocab_size` or add text"
+            f"the training text yields {tokenizer.get_vocab_size()} vocabulary entries, not {vocab_size}; "
+            "lower `tokenizer.vocab_size` or add text"
         )
     return tokenizer
 

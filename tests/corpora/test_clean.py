@@ -1,0 +1,164 @@
+"""Cleaning keeps text byte for byte, and accounts for every document that it does not keep."""
+
+import bz2
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflow_scripts.corpora.clean import Counts, clean
+from workflow_scripts.corpora.clean import main as clean_main
+from workflow_scripts.corpora.filters import plain_text, python_code
+from workflow_scripts.corpora.packages import Unreadable
+
+LANGUAGES = {
+    "german": "Grüße aus Köln: „Fünf Äpfel“ – süß & groß.\n\tDas weiß jedes Mädchen.\n" * 4,
+    "spanish": "¿Qué pasó en España? ¡El niño comió piñas!  Dos espacios quedan.\n" * 4,
+    "chinese": "第一条　为了保护专利权人的合法权益，鼓励发明创造。\n第二条　“发明”是指新的技术方案。\n" * 6,
+    "marks": "e\u0301 is not é; 🙂👍🏽 \u200d \ufeff \u2028 stay\n" * 10,
+}
+
+
+@pytest.fixture(autouse=True)
+def in_temporary_folder(tmp_path, monkeypatch):
+    """The store lies below the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def run(inputs: list[Path], source: dict | None = None) -> tuple[dict[str, str], dict]:
+    """Text by id, and the counts."""
+    source = source or {"kind": "files", "path": "*", "text": "text", "enabled": True}
+    arguments = ["--source", json.dumps(source), "--corpus", "mine", "--name", "notes", "--input", *map(str, inputs)]
+    clean_main([*arguments, "--out", "mine/notes.parquet", "--counts", "mine/notes.json"])
+    table = pq.read_table("mine/notes.parquet")
+    assert table.column_names == ["id", "text", "source"]
+    assert set(table["source"].to_pylist()) == {"notes"}
+    return dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)), json.loads(
+        Path("mine/notes.json").read_text()
+    )
+
+
+def adds_up(counts: dict) -> bool:
+    def total(part: str, unit: str) -> int:
+        return sum(reason[unit] for reason in counts[part].values())
+
+    read, kept = counts["read"], counts["kept"]
+    stripped = counts["stripped"]["characters"]
+    return (
+        read["documents"] == kept["documents"] + total("dropped", "documents") + total("set_aside", "documents")
+        and read["characters"] == kept["characters"] + total("dropped", "characters") + stripped
+    )
+
+
+def json_lines(texts) -> bytes:
+    return "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
+
+
+@pytest.mark.parametrize("form", ["txt", "txt.gz", "jsonl", "jsonl.gz", "jsonl.zst", "jsonl.bz2", "parquet"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_text_of_any_language_survives_byte_for_byte(form, language, tmp_path):
+    text, path = LANGUAGES[language], tmp_path / f"notes.{form}"
+    if form == "parquet":
+        pq.write_table(pa.table({"text": [text]}), path)
+    else:
+        plain = text.encode() if form.startswith("txt") else json_lines([text])
+        squeeze = {
+            "gz": gzip.compress,
+            "bz2": bz2.compress,
+            "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+        }.get(form.partition(".")[2], bytes)
+        path.write_bytes(squeeze(plain))
+    texts, counts = run([path])
+    assert list(texts.values()) == [text]
+    assert counts["kept"] == {"documents": 1, "characters": len(text), "bytes": len(text.encode())}
+
+
+def test_line_ends_are_normalised_and_nul_is_dropped(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"one\r\ntwo\rthree\0\n" * 40)
+    texts, counts = run([path])
+    assert texts == {f"notes/{path}": "one\ntwo\nthree\n" * 40}
+    assert counts["stripped"] == {"documents": 1, "characters": 80}
+    assert adds_up(counts)
+
+
+def test_what_cannot_be_read_is_set_aside_and_counted(tmp_path):
+    """Neither invalid UTF-8 nor broken JSON is repaired, and neither stops the rest."""
+    good = LANGUAGES["german"]
+    lines = json_lines([good]) + b'{"text": "cut off\n' + b'{"text": "\xff\xfe"}\n' + b'{"body": "x"}\n[1]\n\n'
+    lines += b'{"text": "\\ud800"}\n' + json_lines(["short"]) + json_lines([good + "!"])
+    (tmp_path / "a.jsonl").write_bytes(lines)
+    (tmp_path / "b.txt").write_bytes("Größe".encode("latin-1") * 100)
+    texts, counts = run([tmp_path / "a.jsonl", tmp_path / "b.txt"])
+    assert list(texts) == [f"notes/{tmp_path}/a.jsonl:{line}" for line in (1, 9)]
+    found = {reason: number["documents"] for reason, number in counts["set_aside"].items()}
+    assert found == {"broken_json": 1, "invalid_utf8": 2, "no_text_under_text": 2, "invalid_unicode": 1}
+    assert counts["dropped"] == {"too_short": {"documents": 1, "characters": 5}}
+    assert [entry["path"] for entry in counts["inputs"]] == [f"{tmp_path}/a.jsonl", f"{tmp_path}/b.txt"]
+    assert adds_up(counts)
+
+
+@given(st.lists(st.one_of(st.text(), st.text(min_size=200), st.builds(Unreadable, st.just("cut"), st.integers(0, 9)))))
+def test_counts_always_add_up(raw):
+    counts = Counts()
+    kept = list(clean(((str(row), text) for row, text in enumerate(raw)), plain_text, counts))
+    assert adds_up(vars(counts))
+    assert counts.read["documents"] == len(raw)
+    assert counts.kept["characters"] == sum(len(text) for _, text in kept)
+    assert counts.kept["bytes"] == sum(len(text.encode()) for _, text in kept)
+
+
+def test_a_source_of_which_nothing_is_left_ends_with_the_reasons(tmp_path):
+    (tmp_path / "notes.txt").write_text("short")
+    with pytest.raises(SystemExit, match=r"mine/notes: no document is left of 1 .*too_short.*enabled: false"):
+        run([tmp_path / "notes.txt"])
+
+
+@pytest.mark.parametrize("name", ["notes.jsonl.gz", "notes.parquet"])
+def test_a_broken_file_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PAR1 but not really, nor gzip")
+    with pytest.raises(SystemExit, match=f"{name}: cannot be read"):
+        run([tmp_path / name])
+
+
+def test_a_parquet_column_that_is_missing_is_answered_with_those_that_are_there(tmp_path):
+    pq.write_table(pa.table({"content": ["x"]}), tmp_path / "notes.parquet")
+    with pytest.raises(SystemExit, match=r"no column 'text'; it has \['content'\]"):
+        run([tmp_path / "notes.parquet"])
+
+
+CODE = "def add(first, second):\n    return first + second\n\n\n" * 10
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "reason"),
+    [
+        ("pkg/core.py", CODE, None),
+        ("pkg/contest.py", CODE, None),
+        ("pkg/tests/helpers.py", CODE, "tests"),
+        ("pkg/test_core.py", CODE, "tests"),
+        ("pkg/conftest.py", CODE, "tests"),
+        ("pkg/_vendor/six.py", CODE, "vendored"),
+        ("pkg/message_pb2.py", CODE, "generated"),
+        ("pkg/core.py", "# This file is auto-generated.\n" + CODE, "generated"),
+        ("pkg/db/migrations/one.py", CODE, "migrations"),
+        ("pkg/core.py", "x = 1\n", "too_short"),
+        ("pkg/core.py", CODE * 400, "too_long"),
+        ("pkg/core.py", CODE + "x" * 1001, "long_lines"),
+        ("pkg/core.py", "1, 2, 3, 4,\n" * 90, "digits"),
+        ("pkg/core.py", '"重重重重重重重重"\n' * 90, "non_ascii"),
+    ],
+)
+def test_python_files_that_nobody_wrote_or_reads_are_dropped(path, text, reason):
+    assert python_code(path, text)[1] == reason
+
+
+def test_only_licence_headers_are_stripped():
+    licence = "# Copyright 2020 The Authors\n#\n# Licensed under the Apache License\n\n"
+    assert python_code("a.py", licence + CODE) == (CODE, None)
+    assert python_code("a.py", "# Adds numbers.\n" + CODE) == ("# Adds numbers.\n" + CODE, None)

@@ -1,0 +1,124 @@
+"""Token files hold exactly the documents of their split, as `tokenizers` encodes them, and their index finds each."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from workflow_scripts.corpora import documents as documents_module
+from workflow_scripts.tokens.encode import Encoder
+from workflow_scripts.tokens.encode import main as encode_main
+from workflow_scripts.tokens.tokenizer import END_OF_TEXT, for_plain_text, train_tokenizer
+
+MIXED = [
+    "Grüße aus Köln, „süß“\r\n\ttab\n",
+    "第一条 为了保护专利权人的合法权益。",
+    "¿Qué pasó, señor?  Dos  espacios ",
+    f"before {END_OF_TEXT}{END_OF_TEXT}after <|end",
+    "e\u0301 🙂👍🏽 \u200d\u2028\u3000\0 don't I'LL ½ ٣",
+    "def f(x):\n    return x + 1  # ok\n" * 20,
+]
+TOKENIZER_JSON = train_tokenizer(MIXED * 3, 320).to_str()
+PLAIN = Tokenizer.from_str(for_plain_text(TOKENIZER_JSON))
+ENCODER = Encoder(TOKENIZER_JSON)
+
+
+@given(st.lists(st.lists(st.sampled_from([*MIXED, " ", "\n", "'s", "1"]) | st.text()).map("".join), min_size=1))
+def test_the_fast_encoder_agrees_with_tokenizers(texts):
+    ids, tokens = ENCODER(pa.array(texts, pa.large_string()))
+    expected = [encoding.ids for encoding in PLAIN.encode_batch(texts)]
+    assert tokens.tolist() == list(map(len, expected))
+    assert ids.tolist() == [token for document in expected for token in document]
+
+
+def test_the_fast_encoder_agrees_with_tokenizers_on_every_character():
+    """The two carry their own tables of which characters are letters, digits and spaces."""
+    texts = [
+        f"a {character}{character}1 {character}'s"
+        for character in map(chr, range(0x20000))
+        if not "\ud800" <= character <= "\udfff"
+    ]
+    ids, tokens = ENCODER(pa.array(texts, pa.large_string()))
+    expected = [encoding.ids for encoding in PLAIN.encode_batch(texts)]
+    assert ids.tolist() == [token for document in expected for token in document]
+    assert tokens.tolist() == list(map(len, expected))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, write_corpora) -> Path:
+    """Two sources of mixed text, several row groups each, all splits interleaved."""
+    monkeypatch.setattr(documents_module, "ROW_GROUP_CHARACTERS", 60)
+    splits = ["train", "test", "train", "validation", "dropped"]
+    pairs = [(splits[row % 5], text + str(row)) for row, text in enumerate(MIXED * 4)]
+    write_corpora({"mixed": {"b": pairs[:13], "a": pairs[13:]}, "other": {"a": [("train", "not mine")]}})
+    (tmp_path / "tokenizer.json").write_text(TOKENIZER_JSON, encoding="utf-8")
+    return tmp_path
+
+
+def run(folder: Path, *names: str) -> dict:
+    shards = [str(folder / f"mixed_{name}.parquet") for name in names]
+    arguments = ["--splits", str(folder / "splits.parquet"), "--corpus", "mixed"]
+    arguments += ["--tokenizer", str(folder / "tokenizer.json"), "--out-dir", str(folder / "tokens")]
+    encode_main(["--documents", *shards, *arguments])
+    return json.loads((folder / "tokens" / "manifest.json").read_text())
+
+
+def test_every_document_stands_where_the_index_says(folder):
+    manifest = run(folder, "a", "b")
+    index = pd.read_parquet(folder / "tokens" / "documents.parquet")
+    splits = pd.read_parquet(folder / "splits.parquet").query("corpus == 'mixed'")
+    texts = {}
+    for name in "ab":
+        shard = pd.read_parquet(folder / f"mixed_{name}.parquet")
+        texts |= dict(zip(shard.id, shard.text, strict=True))
+    lengths = np.array(manifest["token_bytes"]), np.array(manifest["token_characters"])
+    for split in ("train", "validation", "test"):
+        rows = index[index.split == split]
+        assert rows.id.tolist() == splits[splits.split == split].id.tolist()
+        tokens = np.fromfile(folder / "tokens" / f"{split}.bin", manifest["dtype"])
+        end = 0
+        for row in rows.itertuples():
+            assert row.token_offset == end
+            end += row.tokens
+            document = tokens[row.token_offset : end]
+            text = texts[row.id]
+            assert document.tolist() == PLAIN.encode(text).ids
+            assert lengths[0][document].sum() == row.bytes == len(text.encode())
+            assert lengths[1][document].sum() == row.characters == len(text)
+        assert end == len(tokens)
+        expected = {
+            "documents": len(rows),
+            "tokens": end,
+            "characters": rows.characters.sum(),
+            "bytes": rows.bytes.sum(),
+        }
+        data = (folder / "tokens" / f"{split}.bin").read_bytes()
+        assert manifest["splits"][split] == {**expected, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_the_manifest_says_how_to_read_the_files(folder):
+    manifest = run(folder, "a", "b")
+    assert (manifest["dtype"], manifest["vocab_size"], manifest["end_of_text"]) == ("uint16", 320, 0)
+    assert len(manifest["token_bytes"]) == len(manifest["token_characters"]) == 320
+
+
+def test_the_order_of_the_shards_changes_nothing(folder):
+    assert run(folder, "a", "b") == run(folder, "b", "a")
+    assert len(list(Path("results/store/tokens").glob("*/manifest.json"))) == 1
+
+
+def test_a_shard_that_changed_after_the_splits_is_refused(folder):
+    documents_module.write_shard(folder / "mixed_a.parquet", "a", [("0", "one document only")])
+    with pytest.raises(SystemExit, match=r"mixed_a.parquet: 1 documents, the splits have \d+; make the splits again"):
+        run(folder, "a", "b")
+    documents_module.write_shard(folder / "mixed_a.parquet", "a", [("new", "another id")])
+    with pytest.raises(SystemExit, match=r"mixed_a.parquet: its documents are not those of the splits"):
+        run(folder, "a", "b")
+    assert not (folder / "tokens").exists()
