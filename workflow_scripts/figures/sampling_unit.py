@@ -17,17 +17,17 @@ LOOKS = {"excerpt": (style.SCRATCH, "o", "-"), "document": (style.FINETUNED, "s"
 RATIO_TICKS = (0.2, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def compared_size(effective_data: pd.DataFrame) -> str:
+def compared_size(cells: pd.DataFrame) -> str:
     """The largest size that was measured with every unit (all sizes, if there is one unit only)."""
-    units = effective_data.groupby(["n_params", "size"])["unit"].nunique().reset_index()
+    units = cells.groupby(["n_params", "size"])["unit"].nunique().reset_index()
     both = units[units["unit"] == units["unit"].max()]
     return str(both.sort_values("n_params")["size"].iloc[-1])
 
 
 def draw(laws: Laws, target: str) -> Figure:
     """D_E / D_F against D_F with 95 % intervals, a line a sampling unit."""
-    size = compared_size(laws.effective_data)
-    cells = laws.effective_data[laws.effective_data["size"] == size]
+    size = compared_size(laws.fine_tuned)
+    cells = laws.fine_tuned[laws.fine_tuned["size"] == size]
     figure, rows = style.panels(len(laws.sources), right=0.85)
     _ratio_axis(rows[0][0], cells)
     for (axes,), source in zip(rows, laws.sources, strict=True):

@@ -13,10 +13,7 @@ import pandas as pd
 
 from workflow_scripts.files import read_json
 
-RUNS = (
-    *("arm", "init", "unit", "size", "n_params", "d_chars", "seed", "test_loss", "hit_budget", "status"),
-    *("n_units", "unstable", "best_tokens", "flops", "train_seconds"),
-)
+RUNS = ("arm", "init", "unit", "size", "n_params", "d_chars", "seed", "test_loss", "hit_budget", "status")
 EFFECTIVE_DATA = (
     *("source", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
     *("d_t", "d_t_low", "d_t_high", "censored", "regime", "in_fit"),
@@ -64,19 +61,24 @@ class Laws:
 
     @cached_property
     def effective_data(self) -> pd.DataFrame:
-        """A row a fine-tuned cell, seeds together; D_F, D_E, D_T in characters.
+        """A row a cell (zero-shot ones have D_F = 0), seeds together; D_F, D_E, D_T in characters.
 
         `d_e_bound` is added: where D_E is censored, the end of the from-scratch curve beyond which it lies.
         """
         table = read_table(self.folder / "effective_data.parquet", EFFECTIVE_DATA)
         if table.empty:
-            raise TableError(f"{self.folder / 'effective_data.parquet'}: no fine-tuned cell; expected at least one row")
+            raise TableError(f"{self.folder / 'effective_data.parquet'}: no cell; expected at least one row")
         ends = self.scratch_curves.groupby(["unit", "n_params"])["d"].agg(above="max", below="min")
         ends = table[["unit", "n_params"]].join(ends, on=["unit", "n_params"])
         table["d_e_bound"] = (
             ends["above"].where(table["censored"] == "above").fillna(ends["below"].where(table["censored"] == "below"))
         )
         return table
+
+    @property
+    def fine_tuned(self) -> pd.DataFrame:
+        """The cells of the effective data that figures show: those with D_F > 0."""
+        return self.effective_data[self.effective_data["d_f"] > 0]
 
     @cached_property
     def scratch_curves(self) -> pd.DataFrame:
@@ -95,19 +97,19 @@ class Laws:
     @property
     def sources(self) -> list[str]:
         """Pre-training sources, in the order of the table."""
-        return list(dict.fromkeys(self.effective_data["source"]))
+        return list(dict.fromkeys(self.fine_tuned["source"]))
 
     @property
     def main_unit(self) -> str:
         """The sampling unit of the grid that the law is fitted to: the unit with the most cells in the fit."""
-        cells = self.effective_data
-        return str(cells.groupby("unit")[["in_fit", "n_params"]].agg({"in_fit": "sum", "n_params": "size"})
-                   .sort_values(["in_fit", "n_params"]).index[-1])  # fmt: skip
+        cells = self.fine_tuned
+        units = cells.groupby("unit").agg(fitted=("in_fit", "sum"), cells=("in_fit", "size"))
+        return str(units.sort_values(["fitted", "cells"]).index[-1])
 
     @property
     def sizes(self) -> pd.DataFrame:
         """The ladder of the main grid, smallest first: columns `size` and `n_params`."""
-        cells = self.effective_data
+        cells = self.fine_tuned
         cells = cells[cells["unit"] == self.main_unit]
         return cells[["size", "n_params"]].drop_duplicates().sort_values("n_params", ignore_index=True)
 
@@ -123,17 +125,17 @@ class Laws:
         runs = runs[runs["arm"].isin(["finetune", "scratch"]) & (runs["unit"] == self.main_unit)]
         return sorted(int(d) for d in runs["d_chars"].unique())
 
-    def cells(self, source: str, unit: str | None = None) -> pd.DataFrame:
-        """The fine-tuned cells of a source in the main grid (or in `unit`), by N and D_F."""
-        table = self.effective_data
-        table = table[(table["source"] == source) & (table["unit"] == (unit or self.main_unit))]
+    def cells(self, source: str) -> pd.DataFrame:
+        """The fine-tuned cells of a source in the main grid, by N and D_F."""
+        table = self.fine_tuned
+        table = table[(table["source"] == source) & (table["unit"] == self.main_unit)]
         return table.sort_values(["n_params", "d_f"], ignore_index=True)
 
-    def arm(self, arm: str, init: str, unit: str | None = None) -> pd.DataFrame:
-        """The runs of an arm from one initialisation (in the main grid, or in `unit`; zero-shot has no unit)."""
+    def arm(self, arm: str, init: str) -> pd.DataFrame:
+        """The runs of an arm of the main grid from one initialisation (zero-shot runs belong to every grid)."""
         table = self.runs[(self.runs["arm"] == arm) & (self.runs["init"] == init)]
         if arm != "zero_shot":
-            table = table[table["unit"] == (unit or self.main_unit)]
+            table = table[table["unit"] == self.main_unit]
         return table.sort_values(["n_params", "d_chars", "seed"], ignore_index=True)
 
 
