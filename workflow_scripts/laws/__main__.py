@@ -1,0 +1,17 @@
+"""Commands of the laws on anybody's table of runs: `python -m workflow_scripts.laws fit RUNS --out DIR`."""
+
+import sys
+
+from workflow_scripts.laws import fit
+
+COMMANDS = {"fit": fit.main}
+
+
+def main(argv: list[str]) -> None:
+    if not argv or argv[0] not in COMMANDS:
+        raise SystemExit(f"usage: python -m workflow_scripts.laws {{{','.join(COMMANDS)}}} ...")
+    COMMANDS[argv[0]](argv[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

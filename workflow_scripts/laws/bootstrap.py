@@ -1,0 +1,184 @@
+"""From cells to the law with its intervals: a bootstrap through both stages, effective data and law.
+
+A draw adds noise to the mean loss of every from-scratch point and every tuned cell (`noise.py`: what runs of one
+pre-trained model or one prefix share is drawn once for all of them), reads every D_E again from the curve of that draw,
+and fits the law again.  Scatter of ln D_E about the law beyond what seeds explain is estimated by the moments of the
+weighted residuals (DerSimonian and Laird 1986, for correlated noise), enters the weights, and is drawn as a part of
+each cell; so cells are resampled without counting the noise of their seeds twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.laws.effective_data import (
+    Cells,
+    Effective,
+    collect_cells,
+    covariance_of_log,
+    describe_cells,
+    effective_data,
+)
+from workflow_scripts.laws.runs import RunsError
+from workflow_scripts.laws.transfer_law import (
+    BestOfStarts,
+    Design,
+    Law,
+    Observed,
+    fit_from_many_starts,
+    fit_law,
+    start_of,
+)
+
+FEWEST_CELLS = 4
+"""One more than the law has coefficients."""
+
+
+@dataclass(frozen=True)
+class SourceFit:
+    """The law of one source over the cells `chosen` (bool, tuned cells)."""
+
+    source: str
+    chosen: np.ndarray
+    design: Design
+    """With the whole deviation of ln D_E: noise of seeds and extra scatter."""
+    observed: Observed
+    best: BestOfStarts
+    squares: float
+    """Weighted squared residuals of uncensored cells, before extra scatter."""
+    expected_squares: float
+    """What the noise of seeds alone would give."""
+    extra_deviation: float
+    """Of ln D_E about the law, beyond the noise of seeds."""
+    drawn: Observed
+    draws: Law
+
+
+@dataclass(frozen=True)
+class Fitted:
+    cells: Cells
+    table: pd.DataFrame
+    """`describe_cells` with intervals and `in_fit`."""
+    laws: list[SourceFit]
+
+
+def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
+    """Effective data and transfer law of a table from `check_runs`, failed runs set aside.
+
+    `unit` is the sampling unit that the law is fitted on; None takes the one with fine-tuned cells at most sizes.
+    Raises RunsError if the cells that the rule `fit` admits are too few for a law.
+    """
+    cells = collect_cells(runs[runs.status == "ok"])
+    table = describe_cells(cells, fit.infinite_data_tolerance)
+    chosen_unit = _main_unit(table, unit)
+    table["in_fit"] = (table.unit == chosen_unit) & table.d_f.between(*fit.d_f) & ~table.upper_bound
+    random = np.random.default_rng(fit.seed)
+    noise = cells.noise.draw(fit.draws, random)
+    measured = _redraw(cells, noise)
+    table = _with_intervals(table, measured)
+    return Fitted(cells, table, [_fit_source(cells, table, noise, source, random) for source in _sources(table)])
+
+
+def _sources(table: pd.DataFrame) -> list[str]:
+    return sorted(table.source[table.d_f > 0].unique())
+
+
+def _main_unit(table: pd.DataFrame, unit: str | None) -> str:
+    sizes = table[table.d_f > 0].groupby("unit").n_params.nunique()
+    if unit is None:
+        leading = sizes.index[sizes == sizes.max()]
+        if len(leading) > 1:
+            raise RunsError(f"column unit: {' and '.join(leading)} have cells at as many sizes; --unit names one")
+        return leading[0]
+    if unit not in sizes.index:
+        raise RunsError(f"column unit: no fine-tuned run has '{unit}'; expected one of {', '.join(sizes.index)}")
+    return unit
+
+
+def _redraw(cells: Cells, noise: np.ndarray) -> Effective:
+    """Effective data of the draws, whose noise is (draws, points and tuned cells), about the cleaned curves."""
+    centre = cells.scratch.test_loss.to_numpy(copy=True)
+    for curve in cells.curves:
+        centre[curve.points] = curve.clean(centre[curve.points])
+    n_points = len(centre)
+    return effective_data(cells, centre + noise[:, :n_points], cells.tuned.test_loss.to_numpy() + noise[:, n_points:])
+
+
+def _with_intervals(table: pd.DataFrame, measured: Effective) -> pd.DataFrame:
+    """95 % intervals of D_E and D_T (null where they leave the from-scratch curve), and the share of draws below D_F."""
+    low = np.exp(np.quantile(measured.low, 0.025, axis=0, method="inverted_cdf"))
+    high = np.exp(np.quantile(measured.high, 0.975, axis=0, method="inverted_cdf"))
+    low, high = np.where(low > 0, low, np.nan), np.where(np.isfinite(high), high, np.nan)
+    d_f = table.d_f.to_numpy(dtype=float)
+    hurts = (np.exp(measured.middle) < d_f).mean(axis=0)
+    return table.assign(d_e_low=low, d_e_high=high, d_t_low=low - d_f, d_t_high=high - d_f, probability_of_harm=hurts)
+
+
+def observe(cells: Cells, effective: Effective, chosen: np.ndarray) -> Observed:
+    """What the law sees of the cells `chosen`: ln D_E, or the end of the curve beyond which it lies.
+
+    A fine-tuned run at its budget has a loss too high: its D_E is a lower limit.
+    """
+    first, last = np.empty(len(cells.tuned)), np.empty(len(cells.tuned))
+    for curve in cells.curves:
+        first[curve.cells], last[curve.cells] = curve.log_d[0], curve.log_d[-1]
+    middle = effective.middle
+    side = np.where(np.isinf(middle), np.sign(middle), 0.0)
+    value = np.select([side > 0, side < 0], [np.broadcast_to(last, side.shape), first], middle)
+    at_budget = cells.tuned.hit_budget.to_numpy()
+    nothing_known = at_budget & (side < 0)
+    value, side = np.where(nothing_known, first - 50.0, value), np.where(at_budget, 1.0, side)
+    return Observed(value[:, chosen], side[:, chosen])
+
+
+def _fit_source(
+    cells: Cells, table: pd.DataFrame, noise: np.ndarray, source: str, random: np.random.Generator
+) -> SourceFit:
+    chosen = (table.in_fit & (table.source == source)).to_numpy()
+    _require_enough(table[chosen], source)
+    covariance, slope = covariance_of_log(cells)
+    covariance = covariance[np.ix_(chosen, chosen)]
+    here = table[chosen]
+    design = Design(here.d_f.to_numpy(float), here.n_params.to_numpy(float), np.sqrt(np.diag(covariance)))
+    losses = [frame.test_loss.to_numpy()[None] for frame in (cells.scratch, cells.tuned)]
+    observed = observe(cells, effective_data(cells, *losses), chosen)
+    best = fit_from_many_starts(design, observed)
+    squares, expected, extra = extra_scatter(design, observed, best.law, covariance)
+    if extra > 0:
+        design = replace(design, deviation=np.hypot(design.deviation, extra))
+        best = fit_from_many_starts(design, observed)
+    scatter = np.zeros_like(noise)
+    scatter[:, len(cells.scratch) :] = extra * slope * random.standard_normal((len(noise), len(slope)))
+    drawn = observe(cells, _redraw(cells, noise + scatter), chosen)
+    draws = fit_law(design, drawn, start_of(best.law, design))
+    return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws)
+
+
+def _require_enough(cells: pd.DataFrame, source: str) -> None:
+    if len(cells) < FEWEST_CELLS or cells.n_params.nunique() < 2 or cells.d_f.nunique() < 2:
+        raise RunsError(
+            f"source {source}: {len(cells)} cells of {cells.n_params.nunique()} sizes (n_params) and"
+            f" {cells.d_f.nunique()} fine-tuning sizes (d_chars) may enter the fit; the three coefficients need at least"
+            f" {FEWEST_CELLS} cells over 2 of each"
+        )
+
+
+def extra_scatter(design: Design, observed: Observed, law: Law, covariance: np.ndarray) -> tuple[float, float, float]:
+    """Weighted squared residuals of the uncensored cells, their expectation under `covariance` (of the noise of ln D_E)
+    alone, and the standard deviation of further scatter that would explain the difference (0 if there is none)."""
+    inside = observed.side[0] == 0
+    weights = np.diag(1 / design.deviation[inside] ** 2)
+    predicted = law.log_d_e(design)[0]
+    residual = (observed.log_d_e[0] - predicted)[inside]
+    share = np.exp(law.log_d_t(design)[0] - predicted)
+    jacobian = (share[:, None] * design.terms())[inside]
+    reduced = weights - weights @ jacobian @ np.linalg.pinv(jacobian.T @ weights @ jacobian) @ jacobian.T @ weights
+    squares = float(residual @ weights @ residual)
+    expected = float(np.trace(reduced @ covariance[np.ix_(inside, inside)]))
+    if inside.sum() <= jacobian.shape[1]:
+        return squares, expected, 0.0
+    return squares, expected, float(np.sqrt(max(0.0, squares - expected) / np.trace(reduced)))

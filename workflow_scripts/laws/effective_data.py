@@ -1,0 +1,233 @@
+"""Effective data: how much target data a model of the same size, trained from scratch, needs for a fine-tuned loss.
+
+D_E of a fine-tuned cell is where the from-scratch curve at the same N and on the same sampling unit has the cell's
+loss; D_T = D_E - D_F is the part that pre-training bought (Hernandez et al. 2021, eq. B.1).  Losses are means over the
+seeds of a cell (seeds are pooled, not paired).  D is in characters, losses in nats per token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.laws.curves import PowerLaw, clean_curve, fit_power_law, invert
+from workflow_scripts.laws.noise import Noise, estimate_noise
+from workflow_scripts.laws.runs import RunsError
+
+LOW_DATA = 0.1
+"""D_F up to this share of D(N) is the low-data regime (Hernandez et al. 2021, section 1.1)."""
+WIDEST = 5.0
+"""Largest standard deviation of ln D_E: where the curve is flat, a loss says nothing about D."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The from-scratch curve at one (unit, N), and which cells are read from it."""
+
+    log_d: np.ndarray
+    n_seeds: np.ndarray
+    hit_budget: np.ndarray
+    points: np.ndarray
+    """Rows of `Cells.scratch`, ascending in D."""
+    cells: np.ndarray
+    """Rows of `Cells.tuned`."""
+
+    def clean(self, loss: np.ndarray) -> np.ndarray:
+        return clean_curve(loss, self.n_seeds, self.hit_budget)
+
+    def power_law(self, loss: np.ndarray) -> PowerLaw | None:
+        """L = E + B D^-b through the points within their budget; None if they are fewer than 3."""
+        good = ~self.hit_budget
+        if good.sum() < 3:
+            return None
+        return fit_power_law(np.exp(self.log_d[good]), loss[..., good], self.n_seeds[good])
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Means over seeds: from-scratch points (unit, n_params, d) and tuned cells (source, unit, n_params, d_f)."""
+
+    scratch: pd.DataFrame
+    tuned: pd.DataFrame
+    curves: list[Curve]
+    noise: Noise
+    """Cells are counted over `scratch`, then `tuned`."""
+    pretrain_seeds: int
+
+
+@dataclass(frozen=True)
+class Effective:
+    """ln D_E of draws (draws, tuned cells): `low` and `high` differ on a plateau, -inf and +inf are outside the curve."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def middle(self) -> np.ndarray:
+        return np.where(np.isinf(self.low), self.low, (np.maximum(self.low, -1e300) + np.minimum(self.high, 1e300)) / 2)
+
+
+def collect_cells(runs: pd.DataFrame) -> Cells:
+    """Cells of a table from `check_runs` that has no failed runs.  Raises RunsError if a law cannot be seen in it."""
+    tuned_runs, scratch_runs = runs[runs.arm == "finetune"], runs[runs.arm == "scratch"]
+    if tuned_runs.empty or scratch_runs.empty:
+        arm = "finetune" if tuned_runs.empty else "scratch"
+        raise RunsError(f"column arm: no run of the arm {arm}; the law needs fine-tuned and from-scratch runs")
+    sizes = sorted(tuned_runs.n_params.unique())
+    if len(sizes) < 2:
+        raise RunsError(f"column n_params: fine-tuned runs have one size only ({sizes[0]}); the law needs 2 or more")
+    zero_shot = runs[runs.arm == "zero_shot"].drop(columns="unit")
+    units = tuned_runs[["init", "n_params", "unit"]].drop_duplicates()
+    used = pd.concat([scratch_runs, zero_shot.merge(units, on=["init", "n_params"]), tuned_runs], ignore_index=True)
+    used["scratch"] = used.arm == "scratch"
+    keys = ["init", "unit", "n_params", "d_chars"]
+    used = used.sort_values(["scratch", *keys, "seed"], ascending=[False] + [True] * 5).reset_index(drop=True)
+    used["cell"] = used.groupby(["scratch", *keys], sort=False).ngroup()
+    means = _means(used)
+    scratch = means[means.scratch].rename(columns={"d_chars": "d"}).drop(columns=["scratch", "init"])
+    tuned = means[~means.scratch].rename(columns={"init": "source", "d_chars": "d_f"}).drop(columns="scratch")
+    scratch, tuned = scratch.reset_index(drop=True), tuned.reset_index(drop=True)
+    curves = _curves(scratch, tuned)
+    seeds = runs[runs.arm.isin(["pretrain", "zero_shot"])].seed.nunique() or tuned_runs.seed.nunique()
+    noise = estimate_noise(used, pretrain_seeds=seeds, scatter=_scatter(scratch, curves))
+    return Cells(scratch, tuned, curves, noise, seeds)
+
+
+def _means(used: pd.DataFrame) -> pd.DataFrame:
+    columns = {
+        "scratch": ("scratch", "first"),
+        "init": ("init", "first"),
+        "unit": ("unit", "first"),
+        "size": ("size", "first"),
+        "n_params": ("n_params", "first"),
+        "d_chars": ("d_chars", "first"),
+        "test_loss": ("test_loss", "mean"),
+        "n_seeds": ("seed", "nunique"),
+        "hit_budget": ("hit_budget", "any"),
+    }
+    if "test_bits_per_byte" in used.columns:
+        columns["test_bits_per_byte"] = ("test_bits_per_byte", "mean")
+    return used.groupby("cell").agg(**columns).reset_index(drop=True)
+
+
+def _curves(scratch: pd.DataFrame, tuned: pd.DataFrame) -> list[Curve]:
+    curves = []
+    for (unit, n_params), cells in tuned.groupby(["unit", "n_params"]).groups.items():
+        points = scratch[(scratch.unit == unit) & (scratch.n_params == n_params)]
+        if len(points) < 3:
+            raise RunsError(
+                f"column d_chars: {len(points)} from-scratch data sizes at n_params={n_params}, unit={unit}, where"
+                " fine-tuned runs need a curve to be read against; expected 3 or more"
+            )
+        curves.append(
+            Curve(
+                np.log(points.d.to_numpy(dtype=float)),
+                points.n_seeds.to_numpy(dtype=float),
+                points.hit_budget.to_numpy(dtype=bool),
+                points.index.to_numpy(),
+                cells.to_numpy(),
+            )
+        )
+    return curves
+
+
+def _scatter(scratch: pd.DataFrame, curves: list[Curve]) -> tuple[float, int]:
+    """Squared residuals of from-scratch means about their power laws, and the degrees of freedom (at least 1)."""
+    squares, degrees = 0.0, 0
+    for curve in curves:
+        loss = scratch.test_loss.to_numpy()[curve.points]
+        law, good = curve.power_law(loss), ~curve.hit_budget
+        if law is not None and good.sum() > 3:
+            squares += float(((loss - law.loss(np.exp(curve.log_d)))[good] ** 2).sum())
+            degrees += int(good.sum()) - 3
+    return squares, max(degrees, 1)
+
+
+def effective_data(cells: Cells, scratch_loss: np.ndarray, tuned_loss: np.ndarray) -> Effective:
+    """ln D_E of every tuned cell, by monotone interpolation, for losses (draws, points) and (draws, tuned cells)."""
+    low, high = np.empty(tuned_loss.shape), np.empty(tuned_loss.shape)
+    for curve in cells.curves:
+        found = invert(curve.log_d, curve.clean(scratch_loss[:, curve.points]), tuned_loss[:, curve.cells])
+        low[:, curve.cells], high[:, curve.cells] = found.low, found.high
+    return Effective(low, high)
+
+
+def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance (tuned, tuned) of the noise of ln D_E, and dL/dlnD (tuned,) in nats at each cell, to first order.
+
+    The noise of a cell and of the two points that bracket it, over the slope of the curve's power law (smoother than
+    the slope between two points); outside the curve, of its last point.
+    """
+    n_points, n_cells = len(cells.scratch), len(cells.tuned)
+    through = np.zeros((n_cells, n_points + n_cells))
+    slope = np.empty(n_cells)
+    for curve in cells.curves:
+        loss = cells.scratch.test_loss.to_numpy()[curve.points]
+        target = cells.tuned.test_loss.to_numpy()[curve.cells]
+        found = invert(curve.log_d, curve.clean(loss), target)
+        at = np.clip((found.low + found.high) / 2, curve.log_d[0], curve.log_d[-1])
+        law = curve.power_law(loss) or fit_power_law(np.exp(curve.log_d), loss, curve.n_seeds)
+        slope[curve.cells] = law.slope(np.exp(at))
+        through[curve.cells, n_points + curve.cells] = 1.0
+        through[curve.cells, curve.points[found.left]] -= 1 - found.share
+        through[curve.cells, curve.points[found.right]] -= found.share
+    noise = through @ cells.noise.covariance() @ through.T
+    steep_enough = np.maximum(np.abs(slope), np.sqrt(np.diag(noise)) / WIDEST)
+    return noise / np.outer(steep_enough, steep_enough), -steep_enough
+
+
+def describe_cells(cells: Cells, tolerance: float) -> pd.DataFrame:
+    """The estimates of every tuned cell, without intervals: a row for each, in the order of `cells.tuned`.
+
+    Columns beside those of `cells.tuned`: `d_e`, `d_t`, `d_e_gap`, `d_e_parametric`, `censored`, `upper_bound` (read
+    from a from-scratch point at its budget), `lower_bound` (a fine-tuned run at its budget), `d_n` and `d_n_low`
+    (D(N), or null and the largest from-scratch D), `regime`.
+    """
+    scratch_loss, tuned_loss = (frame.test_loss.to_numpy() for frame in (cells.scratch, cells.tuned))
+    table = cells.tuned.drop(columns="hit_budget").assign(lower_bound=cells.tuned.hit_budget)
+    found = [
+        _describe_curve(curve, scratch_loss[curve.points], tuned_loss[curve.cells], tolerance) for curve in cells.curves
+    ]
+    table = table.join(pd.concat(found))
+    table["d_t"] = table.d_e - table.d_f
+    table["regime"] = [regime(*row) for row in zip(table.d_f, table.d_n, table.d_n_low, strict=True)]
+    return table
+
+
+def _describe_curve(curve: Curve, scratch_loss: np.ndarray, target: np.ndarray, tolerance: float) -> pd.DataFrame:
+    clean = curve.clean(scratch_loss)
+    found = invert(curve.log_d, clean, target)
+    inside = np.isfinite(found.low)
+    middle = np.where(inside, (np.where(inside, found.low, 0) + np.where(inside, found.high, 0)) / 2, np.nan)
+    law, d_n, parametric = curve.power_law(scratch_loss), np.inf, np.full(len(target), np.nan)
+    if law is not None:
+        parametric, d_n = law.inverse(target), float(law.sufficient_data(tolerance))
+    largest = float(np.exp(curve.log_d[-1]))
+    return pd.DataFrame(
+        {
+            "d_e": np.exp(middle),
+            "d_e_gap": np.where(inside, np.exp(curve.log_d[found.right] - curve.log_d[found.left]), np.nan),
+            "d_e_parametric": np.where(np.isfinite(parametric), parametric, np.nan),
+            "censored": np.select([found.low == np.inf, found.low == -np.inf], ["above", "below"], "none"),
+            "upper_bound": [_touches_budget(curve, clean, *pair) for pair in zip(found.left, found.right, strict=True)],
+            "d_n": d_n if d_n <= largest else np.nan,
+            "d_n_low": min(d_n, largest),
+        },
+        index=curve.cells,
+    )
+
+
+def _touches_budget(curve: Curve, clean: np.ndarray, left: int, right: int) -> bool:
+    """Whether a point at its budget decides the curve between two points: one of them, or of a plateau they end."""
+    return bool(curve.hit_budget[(clean == clean[left]) | (clean == clean[right])].any())
+
+
+def regime(d_f: float, d_n: float, d_n_low: float) -> str:
+    """low, medium, high by D_F / D(N); where D(N) is beyond the grid (NaN), its lower bound decides, or `unknown`."""
+    if d_f <= LOW_DATA * d_n_low:
+        return "low"
+    if np.isnan(d_n):
+        return "unknown"
+    return "medium" if d_f <= d_n else "high"

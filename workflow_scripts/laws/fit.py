@@ -1,0 +1,118 @@
+"""Fits effective data and the transfer law to a table of runs.
+
+    python -m workflow_scripts.laws fit RUNS --out DIR [--fit JSON] [--unit UNIT] [--rename NAME=COLUMN ...]
+
+RUNS is CSV or parquet (`runs.py` says which columns).  Writes into DIR: `effective_data.parquet` (a row a tuned cell),
+`scratch_curves.parquet` (the from-scratch points as used), `transfer_law.json`, `transfer_law_draws.parquet`,
+`sanity.json`; and prints the law.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.files import write_json, written
+from workflow_scripts.laws.bootstrap import Fitted, fit_runs
+from workflow_scripts.laws.runs import RunsError, read_runs
+from workflow_scripts.laws.sanity import check_sanity
+from workflow_scripts.laws.summary import draws_table, summarise
+
+
+def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, Any]:
+    """Writes the five files into `out`; returns what `transfer_law.json` holds."""
+    law = summarise(fitted)
+    tables = {
+        "effective_data": fitted.table,
+        "scratch_curves": scratch_curves(fitted),
+        "transfer_law_draws": draws_table(fitted),
+    }
+    for name, table in tables.items():
+        with written(out / f"{name}.parquet") as path:
+            table.to_parquet(path, index=False)
+    write_json(out / "sanity.json", check_sanity(runs, fitted.table))
+    write_json(out / "transfer_law.json", law)
+    return law
+
+
+def scratch_curves(fitted: Fitted) -> pd.DataFrame:
+    """Points of the from-scratch curves: `loss` (mean over seeds), `isotonic_loss` (as D_E is read from it),
+    `power_law_loss` (E + B D^-b at that N), `standard_error`, in nats per token; `d` in characters."""
+    cells = fitted.cells
+    points = cells.scratch.rename(columns={"test_loss": "loss"})
+    loss = points.loss.to_numpy()
+    isotonic, power_law = np.full(len(points), np.nan), np.full(len(points), np.nan)
+    for curve in cells.curves:
+        isotonic[curve.points] = curve.clean(loss[curve.points])
+        if law := curve.power_law(loss[curve.points]):
+            power_law[curve.points] = law.loss(np.exp(curve.log_d))
+    error = np.sqrt(np.diag(cells.noise.covariance())[: len(points)])
+    return points.assign(isotonic_loss=isotonic, power_law_loss=power_law, standard_error=error)
+
+
+def sentences(law: dict[str, Any]) -> str:
+    """The laws as a person would read them, three lines a source and the warnings below."""
+    lines = []
+    for source, fit in law["sources"].items():
+        k, alpha, beta = (fit[name] for name in ("k", "alpha", "beta"))
+        lines.append(
+            f"{source}: D_T = {k['estimate']:.3g} * D_F^{alpha['estimate']:.3f} * N^{beta['estimate']:.3f}"
+            f"  (characters; {fit['n_cells']} cells, R2 {_rounded(fit['r_squared'])}, status {fit['status']})"
+        )
+        lines.append(f"  95 %: k {_range(k, '.3g')}, alpha {_range(alpha, '.3f')}, beta {_range(beta, '.3f')}")
+        miss = _rounded(fit["largest_size_error_factor"])
+        lines.append(f"  D_T of the largest size, predicted from the smaller ones: missed by a factor {miss}")
+        lines += [f"  ! {warning}" for warning in fit["warnings"]]
+    return "\n".join(lines)
+
+
+def _range(interval: dict[str, float | None], form: str) -> str:
+    if interval["low"] is None or interval["high"] is None:
+        return "unknown"
+    return f"{interval['low']:{form}} to {interval['high']:{form}}"
+
+
+def _rounded(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def _renaming(pairs: list[str]) -> dict[str, str]:
+    if bad := [pair for pair in pairs if pair.count("=") != 1]:
+        raise RunsError(f"--rename {bad[0]}: expected NAME_HERE=NAME_IN_THE_TABLE, e.g. --rename n_params=params")
+    return {there: here for here, there in (pair.split("=") for pair in pairs)}
+
+
+def _fit_of(text: str | None, runs: pd.DataFrame) -> Fit:
+    """The rule of the fit; without one, every fine-tuning size in the table."""
+    if text is not None:
+        return Fit.model_validate_json(text)
+    d_f = runs.d_chars[runs.arm == "finetune"]
+    if d_f.empty:
+        raise RunsError("column arm: no run of the arm finetune; the law needs fine-tuned and from-scratch runs")
+    return Fit(d_f=(int(d_f.min()), int(d_f.max())))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m workflow_scripts.laws fit", description=__doc__.split("\n")[0])
+    parser.add_argument("runs", type=Path, help="CSV or parquet, a row a run")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--fit", help="the section `fit` of a configuration as JSON; default: all fine-tuning sizes")
+    parser.add_argument("--unit", help="sampling unit the law is fitted on; default: that with most sizes")
+    parser.add_argument("--rename", nargs="+", default=[], metavar="NAME=COLUMN", help="e.g. n_params=params")
+    arguments = parser.parse_args(argv)
+    try:
+        runs = read_runs(arguments.runs, _renaming(arguments.rename))
+        fitted = fit_runs(runs, _fit_of(arguments.fit, runs), arguments.unit)
+    except (RunsError, ValidationError) as error:
+        raise SystemExit(str(error)) from error
+    print(sentences(write_results(runs, fitted, arguments.out)))
+
+
+if __name__ == "__main__":
+    main()

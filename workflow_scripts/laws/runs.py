@@ -1,0 +1,134 @@
+"""The table of runs: read, checked, completed.
+
+A row is a run.  Needed are `arm`, `init`, `n_params`, `d_chars`, `seed` and `test_loss`; what else the laws use has a
+stated default (`DEFAULTS`).  Everything wrong with a table ends with one message that names the row and the column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ARMS = ("pretrain", "zero_shot", "finetune", "scratch")
+NEEDED = ("arm", "init", "n_params", "d_chars", "seed", "test_loss")
+DEFAULTS = {"unit": "document", "hit_budget": False, "unstable": False, "status": "ok"}
+"""Values of absent columns and cells: the paper's sampling unit; every run finished, within its budget, stable."""
+CELL = ["arm", "init", "unit", "n_params", "d_chars"]
+"""What the seeds of a cell have in common."""
+
+
+class RunsError(ValueError):
+    """The table cannot be used; the message names the row or column and what is needed."""
+
+
+def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Reads CSV or parquet (by suffix), renames columns (`rename`: name in the file -> name here), checks.
+
+    Returns the table of `check_runs`.  Raises RunsError.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RunsError(f"{path}: no such file")
+    if path.suffix not in (".csv", ".parquet"):
+        raise RunsError(f"{path}: found the suffix '{path.suffix}', expected .csv or .parquet")
+    try:
+        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise RunsError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
+    absent = [name for name in rename or {} if name not in frame.columns]
+    if absent:
+        raise RunsError(f"{path}: cannot rename {', '.join(absent)}; the columns are {', '.join(frame.columns)}")
+    try:
+        return check_runs(frame.rename(columns=dict(rename or {})))
+    except RunsError as error:
+        raise RunsError(f"{path}: {error}") from error
+
+
+def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """A checked copy, complete in its columns and in one fixed order, whatever the order of the rows was.
+
+    Losses are nats per token, D is in characters.  Runs with a `status` other than `ok` stay, and need no loss.
+    Raises RunsError.
+    """
+    missing = [name for name in NEEDED if name not in frame.columns]
+    if missing:
+        raise RunsError(
+            f"no column {', '.join(missing)} among {', '.join(map(str, frame.columns))};"
+            f" the laws need {', '.join(NEEDED)} (--rename gives a column its name here)"
+        )
+    if frame.empty:
+        raise RunsError("the table has no rows")
+    runs = frame.reset_index(drop=True).copy()
+    for column, default in DEFAULTS.items():
+        values = runs[column] if column in runs.columns else pd.Series(default, index=runs.index)
+        runs[column] = values.astype(object).where(values.notna(), default)
+    for column in ("hit_budget", "unstable"):
+        runs[column] = _booleans(runs, column)
+    for column in ("arm", "init", "unit", "status"):
+        _require(runs, runs[column].notna(), column, "a name")
+        runs[column] = runs[column].astype(str)
+    _require(runs, runs.arm.isin(ARMS), "arm", f"one of {', '.join(ARMS)}")
+    for column in ("n_params", "d_chars", "seed"):
+        runs[column] = _integers(runs, column)
+    if "size" not in runs.columns:
+        runs["size"] = runs.n_params.astype(str)
+    runs["size"] = runs["size"].astype(str)
+    _check_values(runs)
+    _check_duplicates(runs)
+    return runs.sort_values([*CELL, "seed"], kind="stable").reset_index(drop=True)
+
+
+def _check_values(runs: pd.DataFrame) -> None:
+    zero_shot, tuned = runs.arm == "zero_shot", runs.arm.isin(["zero_shot", "finetune"])
+    _require(runs, runs.n_params > 0, "n_params", "a positive number of non-embedding parameters")
+    _require(runs, ~zero_shot | (runs.d_chars == 0), "d_chars", "0 for the arm zero_shot")
+    _require(runs, zero_shot | (runs.d_chars > 0), "d_chars", "a positive number of characters")
+    _require(runs, ~tuned | (runs.init != "scratch"), "init", "the name of the source that this run starts from")
+    _require(runs, (runs.arm != "scratch") | (runs.init == "scratch"), "init", "'scratch' for the arm scratch")
+    loss = pd.to_numeric(runs.test_loss, errors="coerce")
+    usable = (loss > 0) & np.isfinite(loss)
+    _require(runs, usable | (runs.status != "ok"), "test_loss", "a finite, positive loss in nats per token")
+    runs["test_loss"] = loss.astype(float)
+
+
+def _check_duplicates(runs: pd.DataFrame) -> None:
+    """Rows of `pretrain` are exempt: they carry no source, and two sources may have sets of one size."""
+    cells = runs[runs.arm != "pretrain"]
+    for _, rows in cells[cells.duplicated([*CELL, "seed"], keep=False)].groupby([*CELL, "seed"]):
+        first, second = rows.index[:2]
+        raise RunsError(
+            f"rows {first + 1} and {second + 1} are the same run ({_describe(runs.loc[first])});"
+            " expected one row for each arm, init, unit, n_params, d_chars and seed"
+        )
+
+
+def _integers(runs: pd.DataFrame, column: str) -> pd.Series:
+    """Integers that may arrive as 20000.0 or '20000'."""
+    values = pd.to_numeric(runs[column], errors="coerce")
+    _require(runs, np.isfinite(values) & (values == np.floor(values)), column, "a whole number")
+    return values.astype("int64")
+
+
+def _booleans(runs: pd.DataFrame, column: str) -> pd.Series:
+    known = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+    values = runs[column].astype(str).str.lower().map(known)
+    _require(runs, values.notna(), column, "true or false")
+    return values.astype(bool)
+
+
+def _require(runs: pd.DataFrame, good: pd.Series, column: str, expected: str) -> None:
+    if not good.all():
+        row = int(np.flatnonzero(~good.to_numpy(dtype=bool))[0])
+        others = int((~good).sum()) - 1
+        more = f" ({others} more rows like it)" if others else ""
+        raise RunsError(
+            f"row {row + 1}, column {column}: found {runs.loc[row, column]!r}, expected {expected}"
+            f" ({_describe(runs.loc[row])}){more}"
+        )
+
+
+def _describe(row: pd.Series) -> str:
+    return f"{row['arm']} of {row['init']}, N={row['n_params']}, D={row['d_chars']}, seed {row['seed']}"

@@ -1,0 +1,114 @@
+"""Sanity before laws: do the runs behave as runs must, before anything is fitted to them?
+
+Each check has a verdict (`ok` or `warn`), one sentence, and the runs or numbers behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.laws.runs import CELL
+
+LIMIT = 3.0
+"""Standard errors beyond which a rise, or a seed, is more than noise."""
+
+
+def check_sanity(runs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+    """Checks a table from `check_runs` and its effective data (`Fitted.table`).  Losses are nats per token."""
+    good = runs[runs.status == "ok"]
+    spread = _pooled_spread(good)
+    return {
+        "pooled_spread": {arm: None if np.isnan(value) else value for arm, value in spread.items()},
+        "checks": [
+            _falls(good, "pretrain", "n_params", spread),
+            _falls(good, "scratch", "n_params", spread),
+            _falls(good, "scratch", "d_chars", spread),
+            _seeds_agree(good, spread),
+            _listed(good[good.unstable], "unstable", "showed spikes of the loss or the gradient norm"),
+            _listed(runs[runs.status != "ok"], "failed", "failed and were set aside"),
+            _listed(
+                good[good.hit_budget & (good.arm != "pretrain")],
+                "hit_budget",
+                "stopped at their budget: their loss is an upper bound",
+            ),
+        ],
+        "unit_contrast": _unit_contrast(table),
+    }
+
+
+def _pooled_spread(runs: pd.DataFrame) -> dict[str, float]:
+    """Standard deviation between seeds, pooled over the cells of each arm; NaN where no cell has two seeds."""
+    cells = runs.groupby(CELL).test_loss.agg(["var", "size"]).reset_index()
+    cells["degrees"] = cells["size"] - 1
+    cells["squares"] = cells["var"].fillna(0.0) * cells.degrees
+    sums = cells.groupby("arm")[["squares", "degrees"]].sum()
+    return {arm: float(np.sqrt(row.squares / row.degrees)) if row.degrees else np.nan for arm, row in sums.iterrows()}
+
+
+def _falls(runs: pd.DataFrame, arm: str, axis: str, spread: dict[str, float]) -> dict[str, Any]:
+    """Whether the mean loss falls from each value of `axis` to the next, all else equal."""
+    others = [column for column in CELL if column != axis]
+    cells = runs[runs.arm == arm].groupby([*others, axis]).test_loss.agg(["mean", "size"]).reset_index()
+    allowed = 0.0 if np.isnan(spread.get(arm, np.nan)) else LIMIT * spread[arm]
+    rises, steps = [], 0
+    for _, line in cells.groupby(others):
+        line = line.sort_values(axis)
+        pairs = zip(line[:-1].itertuples(), line[1:].itertuples(), strict=True)
+        for before, after in pairs:
+            steps += 1
+            rise = after.mean - before.mean
+            if rise > allowed * np.sqrt(1 / before.size + 1 / after.size):
+                rises.append({column: getattr(after, column) for column in CELL} | {"rise": float(rise)})
+    name = {"n_params": "size", "d_chars": "data"}[axis]
+    if not steps:
+        return _check(f"{arm}_falls_with_{name}", True, f"No two {arm} cells differ in {axis} alone.")
+    sentence = f"The {arm} loss falls from each {name} to the next in {steps - len(rises)} of {steps} steps"
+    return _check(f"{arm}_falls_with_{name}", not rises, f"{sentence}, within {LIMIT:g} standard errors.", rises)
+
+
+def _seeds_agree(runs: pd.DataFrame, spread: dict[str, float]) -> dict[str, Any]:
+    losses = runs.groupby(CELL).test_loss
+    n = losses.transform("size")
+    scale = runs.arm.map(spread) * np.sqrt(1 - 1 / n)
+    away = (runs.test_loss - losses.transform("mean")) / scale.where(scale > 0)
+    odd = away.abs() > LIMIT
+    if not (n > 1).any():
+        return _check("seeds_agree", False, "Every cell has one seed: the spread of seeds is unknown.")
+    outliers = [row | {"deviations": float(away[i])} for i, row in zip(runs.index[odd], _named(runs[odd]), strict=True)]
+    sentence = (
+        f"{len(outliers)} of {int((n > 1).sum())} runs lie more than {LIMIT:g} pooled deviations from their cell."
+    )
+    return _check("seeds_agree", not outliers, sentence, outliers)
+
+
+def _listed(runs: pd.DataFrame, name: str, words: str) -> dict[str, Any]:
+    return _check(name, runs.empty, f"{len(runs) or 'No'} runs {words}.", _named(runs))
+
+
+def _named(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    named = runs[[*CELL, "size", "seed"]].to_dict("records")
+    if "failure" in runs.columns:
+        for row, failure in zip(named, runs.failure, strict=True):
+            if pd.notna(failure):
+                row["failure"] = str(failure)
+    return named
+
+
+def _check(name: str, good: bool, sentence: str, runs: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {"name": name, "verdict": "ok" if good else "warn", "sentence": sentence, "runs": runs or []}
+
+
+def _unit_contrast(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """D_E / D_F of both sampling units, where one (source, N, D_F) was measured on both."""
+    cells = table[table.d_f > 0].assign(multiplier=lambda cells: cells.d_e / cells.d_f)
+    rows = cells.pivot(index=["source", "size", "n_params", "d_f"], columns="unit", values="multiplier")
+    if rows.shape[1] < 2:
+        return []
+    both = rows.dropna()
+    return [
+        dict(zip(both.index.names, key, strict=True)) | {"d_e_over_d_f": values.to_dict()}
+        for key, values in both.iterrows()
+    ]

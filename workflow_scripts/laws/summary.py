@@ -1,0 +1,186 @@
+"""The fitted law as `transfer_law.json`: estimates, 95 % intervals, judgement by prediction, warnings in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, SourceFit
+from workflow_scripts.laws.transfer_law import (
+    Design,
+    Law,
+    Observed,
+    fit_from_many_starts,
+    fit_of_fits,
+    missed_factor,
+    plane,
+)
+
+DEFAULT = "censored weighted nonlinear least squares of ln D_E"
+OTHERS: dict[str, tuple[str, Callable[[Design, Observed], tuple[Law, np.ndarray]]]] = {
+    "plane": ("ordinary least squares of ln D_T", plane),
+    "fit_of_fits": ("one N* for each D_F with a shared slope, then a line across D_F (the paper's)", fit_of_fits),
+}
+COEFFICIENTS = ("ln_k", "alpha", "beta")
+ENOUGH_CELLS = 20
+ENOUGH_DECADES = {"D_F": 1.0, "N": 1.5}
+LARGE_MISS = 2.0
+
+
+def summarise(fitted: Fitted) -> dict[str, Any]:
+    """The content of `transfer_law.json`: a law for each source, and the noise that the intervals come from."""
+    noise = fitted.cells.noise
+    return {
+        "sources": {law.source: _source(fitted, law) for law in fitted.laws},
+        "noise": {
+            "nats_per_token": noise.deviations() | {"zero_shot": noise.zero_shot[0]},
+            "from_seeds": noise.from_seeds,
+            "pretrain_seeds": fitted.cells.pretrain_seeds,
+            "seeds": "pooled: losses are means over the seeds of a cell",
+        },
+    }
+
+
+def draws_table(fitted: Fitted) -> pd.DataFrame:
+    """Columns source, draw, ln_k, alpha, beta: the joint draws behind the intervals."""
+    return pd.concat(
+        [
+            pd.DataFrame({name: getattr(law.draws, name) for name in COEFFICIENTS})
+            .rename_axis("draw")
+            .reset_index()
+            .assign(source=law.source)[["source", "draw", *COEFFICIENTS]]
+            for law in fitted.laws
+        ],
+        ignore_index=True,
+    )
+
+
+def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
+    cells = fitted.table[fit.chosen]
+    predictions = {
+        "largest_size": _prediction(fit, fit.design.n_params),
+        "largest_d_f": _prediction(fit, fit.design.d_f),
+    }
+    draws = np.stack([getattr(fit.draws, name) for name in COEFFICIENTS])
+    summary = _coefficients(fit.best.law, fit.draws) | {
+        "covariance": {"of": list(COEFFICIENTS), "matrix": np.cov(draws).tolist()},
+        "n_cells": int(fit.chosen.sum()),
+        "n_censored": int((fit.observed.side != 0).sum()),
+        "n_not_positive": int((cells.d_t <= 0).sum()),
+        "unit": str(cells.unit.iloc[0]),
+        "r_squared": _r_squared(fit),
+        "largest_size_error_factor": predictions["largest_size"]["error_factor"],
+        "predictions": predictions,
+        "lack_of_fit": {
+            "weighted_squares": fit.squares,
+            "expected_from_seed_noise": fit.expected_squares,
+            "extra_deviation_of_ln_d_e": fit.extra_deviation,
+        },
+        "estimator": DEFAULT,
+        "estimators": {name: _other(fit, *other) for name, other in OTHERS.items()},
+        "status": fit.best.status,
+        "starts": {"tried": fit.best.starts, "agreed": fit.best.agreed},
+        "draws": {"number": len(fit.draws.ln_k), "not_converged": int((~fit.draws.converged).sum())},
+    }
+    return summary | {"warnings": list(_warnings(fitted, fit, cells, summary))}
+
+
+def _coefficients(law: Law, draws: Law) -> dict[str, Any]:
+    values = {name: (getattr(law, name)[0], getattr(draws, name)) for name in COEFFICIENTS}
+    values["k"] = (np.exp(law.ln_k[0]), np.exp(draws.ln_k))
+    return {name: _interval(*values[name]) for name in ("k", "ln_k", "alpha", "beta")}
+
+
+def _interval(estimate: float, draws: np.ndarray) -> dict[str, float | None]:
+    """95 % percentile interval; null where a draw has no estimate."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {"estimate": finite(estimate), "low": finite(low), "high": finite(high)}
+
+
+def finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _other(fit: SourceFit, words: str, estimator: Callable[..., tuple[Law, np.ndarray]]) -> dict[str, Any]:
+    law, used = estimator(fit.design, fit.observed)
+    outside = int((fit.observed.side != 0).sum())
+    return (
+        {"description": words}
+        | _coefficients(law, estimator(fit.design, fit.drawn)[0])
+        | {
+            "n_cells": int(used.sum()),
+            "dropped": {"censored": outside, "d_t_not_positive": int((~used).sum()) - outside},
+        }
+    )
+
+
+def _r_squared(fit: SourceFit) -> float | None:
+    """Of ln D_E, over the cells of the fit that are not censored."""
+    inside = fit.observed.side[0] == 0
+    values = fit.observed.log_d_e[0][inside]
+    if inside.sum() < 2 or np.ptp(values) == 0:
+        return None
+    residual = values - fit.best.law.log_d_e(fit.design)[0][inside]
+    return float(1 - (residual**2).sum() / ((values - values.mean()) ** 2).sum())
+
+
+def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
+    """Fits without the cells at the largest value of `axis` and predicts them.
+
+    `d_t_factor` is measured over predicted D_T, one factor for the left-out cells (`missed_factor`), `error_factor` the
+    same without its direction; `d_e_error_factor` is exp of the root mean square of ln D_E measured over predicted.
+    """
+    held_out = axis == axis.max()
+    kept = ~held_out
+    result = {"left_out": float(axis.max()), "n_cells": int(held_out.sum())}
+    missing = {"d_t_factor": None, "error_factor": None, "d_e_error_factor": None}
+    design = fit.design.take(kept)
+    if kept.sum() < FEWEST_CELLS or min(len(np.unique(design.d_f)), len(np.unique(design.n_params))) < 2:
+        return result | missing
+    law = fit_from_many_starts(design, fit.observed.take(kept)).law
+    there, seen = fit.design.take(held_out), fit.observed.take(held_out)
+    factor = missed_factor(law, there, seen)
+    error = (seen.log_d_e - law.log_d_e(there))[seen.side == 0]
+    return result | {
+        "d_t_factor": factor,
+        "error_factor": None if factor is None else max(factor, 1 / factor),
+        "d_e_error_factor": float(np.exp(np.sqrt((error**2).mean()))) if len(error) else None,
+    }
+
+
+def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[str, Any]):
+    """Sentences on what the data does not support."""
+    beta, alpha = summary["beta"], summary["alpha"]
+    if beta["low"] is None or beta["low"] <= 0 <= beta["high"]:
+        yield "The interval of beta holds 0: these cells do not show that transfer grows with model size."
+    if alpha["low"] is None or alpha["low"] <= 0 <= alpha["high"]:
+        yield "The interval of alpha holds 0: these cells do not show how transfer changes with D_F."
+    if len(cells) < ENOUGH_CELLS:
+        yield f"The fit rests on {len(cells)} cells, fewer than {ENOUGH_CELLS}."
+    for name, values in {"D_F": cells.d_f, "N": cells.n_params}.items():
+        decades = float(np.log10(values.max() / values.min()))
+        if decades < ENOUGH_DECADES[name] - 1e-9:
+            yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
+    if summary["n_censored"]:
+        yield f"{summary['n_censored']} cells of the fit lie outside the from-scratch curves and count as limits."
+    if at_budget := int(cells.lower_bound.sum()):
+        yield f"{at_budget} fine-tuned cells stopped at their budget: their D_E count as lower limits."
+    ours = (fitted.table.source == fit.source) & (fitted.table.unit == cells.unit.iloc[0])
+    if bounds := int((ours & fitted.table.upper_bound).sum()):
+        yield f"{bounds} cells are read from from-scratch runs at their budget: upper limits, kept out of the fit."
+    if fitted.cells.pretrain_seeds < 2:
+        yield "One pre-training seed: every interval is conditional on the pre-trained weights."
+    if not fitted.cells.noise.from_seeds:
+        yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."
+    if fit.best.status != "ok":
+        yield f"The optimum is {fit.best.status}: the coefficients are not to be trusted; more cells or sizes are needed."
+    if summary["draws"]["not_converged"] > len(fit.draws.ln_k) // 100:
+        yield f"{summary['draws']['not_converged']} of {len(fit.draws.ln_k)} draws did not converge."
+    miss = summary["largest_size_error_factor"]
+    if miss is None:
+        yield "The largest size could not be predicted from the smaller ones."
+    elif miss > LARGE_MISS:
+        yield f"Fitted to the smaller sizes, the law misses D_T of the largest by a factor {miss:.2f}."
