@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from workflow_scripts.figures import effective_data, transfer_law
+from workflow_scripts.figures.style import SETTINGS
 from workflow_scripts.figures.tables import Laws
 
 NAMES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
@@ -45,10 +47,18 @@ def without_intervals(cells: pd.DataFrame) -> pd.DataFrame:
     return cells
 
 
+def half_open_intervals(cells: pd.DataFrame) -> pd.DataFrame:
+    """Draws beyond the from-scratch curve leave an end of the interval unknown (0 below, null above)."""
+    cells.loc[cells["d_f"] == 6_000, ["d_e_low", "d_t_low"]] = 0, -6_000
+    cells.loc[cells["d_f"] == 60_000, ["d_e_high", "d_t_high"]] = np.nan
+    return cells
+
+
 AWKWARD = {
     "two sources": {"sources": ("english", "german")},
     "a row with D_T below 0": {"change": ossified},
     "every cell censored": {"change": all_censored},
+    "half-open intervals": {"change": half_open_intervals},
     "no intervals, one seed": {"change": without_intervals, "seeds": 1, "spread": None},
     "two sizes": {"sizes": ("6k", "98k")},
     "large transfer": {"gain": 12.0},
@@ -71,11 +81,13 @@ def test_the_same_tables_give_the_same_bytes(name: str, laws_folder: Path, tmp_p
 
 
 @pytest.mark.parametrize("case", AWKWARD)
-def test_awkward_tables_are_drawn(case: str, make_laws: Callable[..., Path], tmp_path: Path) -> None:
+def test_awkward_tables_are_drawn(case: str, make_laws: Callable[..., Path]) -> None:
     """Ossified, censored, single-seed and unfitted experiments get their figures too."""
-    laws = make_laws(**AWKWARD[case])
-    for name in NAMES:
-        ElementTree.fromstring(drawn(name, laws, tmp_path / name)[0])
+    laws = Laws(make_laws(**AWKWARD[case]))
+    with mpl.rc_context(SETTINGS):
+        for name in NAMES:
+            figure = importlib.import_module(f"workflow_scripts.figures.{name}").draw(laws, "python")
+            figure.draw_without_rendering()
 
 
 def test_the_vertical_axis_is_the_logit_of_the_fraction(laws_folder: Path) -> None:
@@ -121,6 +133,17 @@ def test_censored_cells_are_drawn_at_the_end_of_the_scratch_curve(make_laws: Cal
     shown = [line.get_ydata()[0] for line in figure.axes[0].lines if len(line.get_ydata()) == 1]
     assert max(shown) == pytest.approx((1 - above["d_f"] / 600_000).max())
     assert any("at least" in text.get_text() for text in figure.texts)
+
+
+def test_a_bar_without_an_end_goes_to_the_end_of_the_scratch_curve(make_laws: Callable[..., Path]) -> None:
+    cells = Laws(make_laws(change=half_open_intervals)).cells("english").groupby("d_f")
+    assert (cells.get_group(6_000)["bar_low"] == 6_000).all()
+    assert (cells.get_group(60_000)["bar_high"] == 600_000).all()
+
+
+def test_a_cell_without_an_interval_has_no_bar(make_laws: Callable[..., Path]) -> None:
+    cells = Laws(make_laws(change=without_intervals)).effective_data
+    assert cells[["bar_low", "bar_high"]].isna().all(axis=None)
 
 
 def test_the_marked_gap_is_the_smallest_cell_of_the_fit(laws_folder: Path) -> None:

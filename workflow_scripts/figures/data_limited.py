@@ -31,7 +31,7 @@ def draw(laws: Laws, target: str) -> Figure:
     for axes, labels in ends.items():  # the shared limits stand only now
         style.label_ends(axes, labels, head="$D$")
     notes = [f"$D$: characters of {title_of(target)}; lines: means over seeds."]
-    if laws.runs["hit_budget"].any():
+    if laws.runs["hit_budget"][laws.runs["arm"] != "pretrain"].any():
         notes.append("Hollow: a run ended at its budget, so the loss is an upper bound.")
     style.footnote(figure, notes)
     return figure

@@ -76,8 +76,8 @@ def _mark_gap(axes: Axes, cell: pd.Series | None, mean: pd.Series) -> str:
         return "D_E lies outside the from-scratch curve in every cell of this size"
     d_f, d_e = float(cell["d_f"]), float(cell["d_e"])
     loss = float(mean.loc[cell["d_f"]])
-    if np.isfinite(cell["d_e_low"]) and np.isfinite(cell["d_e_high"]):
-        axes.plot([cell["d_e_low"], cell["d_e_high"]], [loss, loss], color="black", linewidth=3.5, alpha=0.25)
+    if np.isfinite(cell["bar_low"]):
+        axes.plot([cell["bar_low"], cell["bar_high"]], [loss, loss], color="black", linewidth=3.5, alpha=0.25)
     axes.annotate("", (d_e, loss), (d_f, loss), arrowprops={"arrowstyle": "<->", "color": "black", "linewidth": 1.1,
                                                            "shrinkA": 0, "shrinkB": 0})  # fmt: skip
     for x in (d_f, d_e):

@@ -20,7 +20,7 @@ from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-RUNS = ("n_units", "unstable", "best_tokens", "flops", "train_seconds")
+RUNS = ("n_units", "best_tokens", "flops", "train_seconds")
 """What the report needs of a run beside what the figures need."""
 FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
 
@@ -31,7 +31,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
     cells = laws.fine_tuned
     target = experiment.target
     warnings = [sentence for law in laws.transfer_law.values() for sentence in law["warnings"]]
-    reservations = sentences.reservations(cells[cells["unit"] == laws.main_unit], laws.all_runs, len(experiment.seeds))
+    reservations = sentences.reservations(cells[cells["unit"] == laws.main_unit], len(experiment.seeds))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["typeset"] = typeset
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -42,7 +42,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         findings=[finding(laws, source, target) for source in laws.sources],
         coefficients=Markup(coefficients.as_html(coefficients.rows_of(laws, target))),
         coefficients_note=coefficients.NOTE,
-        checks=laws.sanity["checks"],
+        checks=[sentences.check(found) for found in laws.sanity["checks"]],
         reservations=list(dict.fromkeys(warnings + reservations)),
         units=sampling_units(experiment, laws),
         training=training(experiment, laws),
@@ -106,8 +106,8 @@ def sampling_units(experiment: Experiment, laws: Laws) -> str:
     unit = laws.main_unit
     length = f" of {experiment.excerpt_tokens} tokens" if unit == "excerpt" else ""
     return (
-        f"A data set is a prefix of one shuffle of {unit}s{length} of all {title_of(experiment.target)} documents; both "
-        f"arms and all sizes of a seed see the same prefix. The smallest set of the fit's grid "
+        f"A data set is a prefix of one shuffle of {unit}s{length} of all {title_of(experiment.target)} documents; "
+        f"both arms and all sizes of a seed see the same prefix. The smallest set of the fit's grid "
         f"({count(smallest['d_chars'].min())} characters) holds {smallest['n_units'].min():.0f} {unit}s or more."
     )
 
@@ -118,10 +118,10 @@ def training(experiment: Experiment, laws: Laws) -> str:
     return (
         f"{len(runs)} runs of GPT-2's architecture at {len(sizes)} sizes, N = {sizes['size'].iloc[0]} to "
         f"{sizes['size'].iloc[-1]}, context {experiment.model.n_ctx} tokens, vocabulary "
-        f"{experiment.tokenizer.vocab_size:,}, {len(experiment.seeds)} seeds. Every size was pre-trained once a seed on "
-        f"{count(experiment.pretrain.tokens)} tokens in one pass; fine-tuned and from-scratch runs differ in the initial "
-        f"weights only, run to their best validation loss, and are judged on test text at those weights. Together they "
-        f"took {report_tables.duration(runs['train_seconds'].sum())} and {number(runs['flops'].sum())} FLOPs."
+        f"{experiment.tokenizer.vocab_size:,}, {len(experiment.seeds)} seeds. Every size was pre-trained once a seed "
+        f"on {count(experiment.pretrain.tokens)} tokens in one pass; fine-tuned and from-scratch runs differ in the "
+        f"initial weights only, run to their best validation loss, and are judged on test text at those weights. "
+        f"Together they took {report_tables.duration(runs['train_seconds'].sum())} and {number(runs['flops'].sum())} FLOPs."
     )
 
 

@@ -40,7 +40,7 @@ def arms(laws: Laws) -> Rows:
                 span([count(d) for d in sorted(group["d_chars"].unique())]),
                 str(group["seed"].nunique()),
                 str(len(group)),
-                str(int(group["hit_budget"].sum())),
+                "–" if arm == "pretrain" else str(int(group["hit_budget"].sum())),
                 count(group["best_tokens"].sum()),
                 f"{number(group['flops'].sum())}",
                 duration(group["train_seconds"].sum()),

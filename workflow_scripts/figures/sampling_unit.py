@@ -44,7 +44,7 @@ def draw(laws: Laws, target: str) -> Figure:
 
 def _ratio_axis(axes: Axes, cells: pd.DataFrame) -> None:
     ratios = pd.concat(
-        [cells[column] / cells["d_f"] for column in ("d_e", "d_e_low", "d_e_high", "d_e_bound")]
+        [cells[column] / cells["d_f"] for column in ("d_e", "bar_low", "bar_high", "d_e_bound")]
     ).dropna()
     low, high = min(0.9, ratios.min() / 1.15), max(2.0, ratios.max() * 1.3)
     axes.set_yscale("log")
@@ -61,9 +61,13 @@ def _panel(axes: Axes, cells: pd.DataFrame) -> None:
         colour, marker, dashes = LOOKS[unit]
         ratio = of_unit["d_e"] / of_unit["d_f"]
         axes.plot(of_unit["d_f"], ratio, marker=marker, color=colour, linestyle=dashes)
-        known = of_unit[["d_e_low", "d_e_high"]].notna().all(axis=1)
-        axes.vlines(of_unit["d_f"][known], (of_unit["d_e_low"] / of_unit["d_f"])[known],
-                    (of_unit["d_e_high"] / of_unit["d_f"])[known], color=colour, linewidth=0.9)  # fmt: skip
+        axes.vlines(
+            of_unit["d_f"],
+            of_unit["bar_low"] / of_unit["d_f"],
+            of_unit["bar_high"] / of_unit["d_f"],
+            color=colour,
+            linewidth=0.9,
+        )
         for cell in of_unit[of_unit["censored"] != "none"].itertuples():
             _censored(axes, cell, colour, marker)
         bound = of_unit["d_e"].fillna(of_unit["d_e_bound"]) / of_unit["d_f"]
@@ -72,11 +76,9 @@ def _panel(axes: Axes, cells: pd.DataFrame) -> None:
 
 
 def _censored(axes: Axes, cell: object, colour: str, marker: str) -> None:
-    above = cell.censored == "above"
     ratio = cell.d_e_bound / cell.d_f
     axes.plot(cell.d_f, ratio, marker=marker, color=colour, markerfacecolor="white")
-    axes.annotate("", (cell.d_f, ratio), (0, 16 if above else -16), textcoords="offset points",
-                  arrowprops={"arrowstyle": "<-", "color": colour, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
+    style.point_beyond(axes, cell.d_f, ratio, cell.censored == "above", colour)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -82,22 +82,13 @@ def quality(law: dict[str, Any]) -> list[str]:
         sentences.append(f"It explains {law['r_squared']:.1%} of the variance of ln D_E in these cells.")
     if law.get("largest_size_error_factor") is not None:
         factor = number(law["largest_size_error_factor"], 3)
-        sentences.append(f"Fitted without the largest size, it predicts that size's D_E within a factor of {factor}.")
+        sentences.append(f"Fitted without the largest size, it misses D_T of that size by a factor of {factor}.")
     return sentences
 
 
-def reservations(cells: pd.DataFrame, runs: pd.DataFrame, seeds: int) -> list[str]:
+def reservations(cells: pd.DataFrame, seeds: int) -> list[str]:
     """What the tables themselves say against reading too much into the law (any source)."""
     sentences = []
-    failed, bounded = runs[runs["status"] != "ok"], runs[runs["hit_budget"] & (runs["status"] == "ok")]
-    unstable = runs[runs["unstable"] & (runs["status"] == "ok")]
-    for table, words in (
-        (failed, "failed and stand in no table of losses"),
-        (bounded, "ended at the budget with patience unspent, so their losses are upper bounds"),
-        (unstable, "had a spike of the loss or of the gradient norm"),
-    ):
-        if len(table):
-            sentences.append(f"{len(table)} of {len(runs)} runs {words}: {_names(table)}.")
     nothing = cells[(cells["d_t"] <= 0) | (cells["censored"] == "below")]
     beyond = cells[cells["censored"] == "above"]
     if len(nothing):
@@ -113,7 +104,13 @@ def reservations(cells: pd.DataFrame, runs: pd.DataFrame, seeds: int) -> list[st
     return sentences
 
 
-def _names(runs: pd.DataFrame, most: int = 6) -> str:
-    """Runs in words, the first few by name."""
-    names = [f"{ARMS[run.arm]} {run.size} on {count(run.d_chars)} (seed {run.seed})" for run in runs.itertuples()]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def check(found: dict[str, Any], most: int = 6) -> dict[str, str]:
+    """A sanity check for a reader: its verdict, and its sentence with the first few runs behind it."""
+    names = [_name(run) for run in found["runs"]]
+    listed = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return {"verdict": found["verdict"], "sentence": found["sentence"] + (f" ({listed})" if listed else "")}
+
+
+def _name(run: dict[str, Any]) -> str:
+    seed = f", seed {run['seed']}" if "seed" in run else ""
+    return f"{ARMS[run['arm']]}, N = {count(run['n_params'])}, D = {count(run['d_chars'])}{seed}"

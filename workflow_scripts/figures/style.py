@@ -146,6 +146,18 @@ def label_ends(axes: Axes, ends: Sequence[End], head: str = "") -> None:
         axes.text(1.038, top + line / 2, head, transform=axes.transAxes, fontsize=8, va="center")
 
 
+def point_beyond(axes: Axes, x: float, y: float, upwards: bool, colour: Colour) -> None:
+    """An arrow from a bound towards where the value lies."""
+    axes.annotate(
+        "",
+        (x, y),
+        (0, 16 if upwards else -16),
+        textcoords="offset points",
+        annotation_clip=False,
+        arrowprops={"arrowstyle": "<-", "color": colour, "shrinkA": 0, "shrinkB": 0},
+    )
+
+
 def panels(rows: int, columns: int = 1, height: float = 2.9, right: float = 0.75) -> tuple[Figure, list[list[Axes]]]:
     """A figure as wide as a page: rows of panels of one `height`, `right` of each room for labels (inches)."""
     left, top, bottom, between = 0.6, 0.45, 0.8, 0.95

@@ -52,7 +52,8 @@ class Laws:
     @cached_property
     def all_runs(self) -> pd.DataFrame:
         """A row a run, failed ones included."""
-        return read_table(self.folder / "runs.parquet", RUNS)
+        runs = read_table(self.folder / "runs.parquet", RUNS)
+        return runs.astype({"n_params": int, "d_chars": int, "seed": int, "hit_budget": bool})
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -63,17 +64,25 @@ class Laws:
     def effective_data(self) -> pd.DataFrame:
         """A row a cell (zero-shot ones have D_F = 0), seeds together; D_F, D_E, D_T in characters.
 
-        `d_e_bound` is added: where D_E is censored, the end of the from-scratch curve beyond which it lies.
+        Ends of intervals beyond the from-scratch curve are null.  Added are `d_e_bound`, the end of the curve beyond
+        which a censored D_E lies, and `bar_low` and `bar_high`, the interval of D_E as it is drawn: to the end of the
+        curve where one of its ends is null, nowhere (null) where both are.
         """
-        table = read_table(self.folder / "effective_data.parquet", EFFECTIVE_DATA)
+        path = self.folder / "effective_data.parquet"
+        table = read_table(path, EFFECTIVE_DATA)
         if table.empty:
-            raise TableError(f"{self.folder / 'effective_data.parquet'}: no cell; expected at least one row")
-        ends = self.scratch_curves.groupby(["unit", "n_params"])["d"].agg(above="max", below="min")
-        ends = table[["unit", "n_params"]].join(ends, on=["unit", "n_params"])
-        table["d_e_bound"] = (
-            ends["above"].where(table["censored"] == "above").fillna(ends["below"].where(table["censored"] == "below"))
+            raise TableError(f"{path}: no cell; expected at least one row")
+        open_below = ~(table["d_e_low"] > 0)
+        table = table.assign(**{name: table[name].mask(open_below) for name in ("d_e_low", "d_t_low")})
+        curves = self.scratch_curves.groupby(["unit", "n_params"])["d"].agg(first="min", last="max")
+        curve = table[["unit", "n_params"]].join(curves, on=["unit", "n_params"])
+        above, below = table["censored"] == "above", table["censored"] == "below"
+        known = table["d_e_low"].notna() | table["d_e_high"].notna()
+        return table.assign(
+            d_e_bound=curve["last"].where(above, curve["first"].where(below)),
+            bar_low=table["d_e_low"].fillna(curve["first"]).where(known),
+            bar_high=table["d_e_high"].fillna(curve["last"]).where(known),
         )
-        return table
 
     @property
     def fine_tuned(self) -> pd.DataFrame:
@@ -83,7 +92,7 @@ class Laws:
     @cached_property
     def scratch_curves(self) -> pd.DataFrame:
         """The points of L_N(D) between which D_E was read, in nats per token."""
-        return read_table(self.folder / "scratch_curves.parquet", SCRATCH_CURVES)
+        return read_table(self.folder / "scratch_curves.parquet", SCRATCH_CURVES).astype({"d": float})
 
     @cached_property
     def transfer_law(self) -> dict[str, Any]:

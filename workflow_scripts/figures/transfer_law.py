@@ -36,7 +36,7 @@ def law_fraction(law: dict[str, Any], d_f: float, n_params: np.ndarray) -> np.nd
 def draw(laws: Laws, target: str) -> Figure:
     """The fraction from transfer (logit axis) against N, a line a D_F, with the fitted law and its intervals."""
     sources = laws.sources
-    figure, rows = style.panels(len(sources), height=3.2, right=0.5)
+    figure, rows = style.panels(len(sources), height=3.2, right=0.6)
     limits = _limits(laws)
     notes: dict[str, None] = {}
     for (axes,), source in zip(rows, sources, strict=True):
@@ -121,17 +121,16 @@ def _points(axes: Axes, row: pd.DataFrame, look: style.DataStyle, shift: float) 
         if not cell.in_fit:
             notes["Hollow: outside the fit."] = None
         options = {"color": look.colour, "markerfacecolor": fill, "markeredgewidth": 1.0, "clip_on": False, "zorder": 3}
-        low, high = (fraction_of(cell.d_f, end) if np.isfinite(end) else None for end in (cell.d_e_low, cell.d_e_high))
+        low, high = (float(fraction_of(cell.d_f, end)) for end in (cell.bar_low, cell.bar_high))
+        if high > bottom:
+            axes.plot([x, x], [max(low, bottom), high], color=look.colour, linewidth=0.8, zorder=2)
         if cell.censored == "above":
             height = max(fraction_of(cell.d_f, cell.d_e_bound), bottom)
             axes.plot(x, height, marker=look.marker, **options)
-            axes.annotate("", (x, height), (0, 16), textcoords="offset points", annotation_clip=False,
-                          arrowprops={"arrowstyle": "<-", "color": look.colour, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
+            style.point_beyond(axes, x, height, True, look.colour)
             notes["Arrow: at least this much (beyond the from-scratch runs)."] = None
             continue
         height = fraction_of(cell.d_f, cell.d_e) if np.isfinite(cell.d_e) else -np.inf
-        if low is not None and high is not None and high > bottom:
-            axes.plot([x, x], [max(low, bottom), high], color=look.colour, linewidth=0.8, zorder=2)
         if height > bottom:
             axes.plot(x, height, marker=look.marker, **options)
         else:
