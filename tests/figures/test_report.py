@@ -16,7 +16,7 @@ import pytest
 
 from workflow_scripts.figures import coefficients, report
 from workflow_scripts.figures.report import typeset
-from workflow_scripts.figures.tables import Laws
+from workflow_scripts.figures.tables import COEFFICIENTS, Laws
 from workflow_scripts.figures.words import count, interval, number
 from workflow_scripts.laws import fit
 from workflow_scripts.laws.simulate import simulate_runs
@@ -206,7 +206,7 @@ def test_the_table_of_coefficients_keeps_full_precision(laws_folder: Path, tmp_p
     rows = list(csv.DictReader(io.StringIO((tmp_path / "coefficients.csv").read_text())))
     law = Laws(laws_folder).transfer_law["english"]
     assert rows[0]["headline"] == "True"
-    for name in coefficients.COEFFICIENTS:
+    for name in COEFFICIENTS:
         assert float(rows[0][name]) == law[name]["estimate"]
         assert float(rows[0][f"{name}_low"]) == law[name]["low"]
     assert [row["estimator"] for row in rows[:3]] == ["nonlinear_least_squares", "plane_in_logs", "fit_of_fits"]

@@ -8,11 +8,10 @@ from html import escape
 from io import StringIO
 from typing import Any
 
-from workflow_scripts.figures.tables import Laws, TableError, parse
+from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, parse
 from workflow_scripts.figures.words import interval, number, title_of
 from workflow_scripts.files import write_text
 
-COEFFICIENTS = ("k", "alpha", "beta")
 COLUMNS = (
     *("where", "source", "target", "estimator", "headline", "n_cells", "status"),
     *(f"{name}{end}" for name in COEFFICIENTS for end in ("", "_low", "_high")),
@@ -26,11 +25,6 @@ NOTE = (
     "Compare α and β, not k: k has the unit characters^(1 − α), so its value depends on α and β, and it carries the "
     "difference in tokenizers, corpora and sampling units. Intervals: 95 %."
 )
-
-
-def has_estimate(law: dict[str, Any]) -> bool:
-    """Whether a law was fitted at all."""
-    return all((law.get(name) or {}).get("estimate") is not None for name in COEFFICIENTS)
 
 
 def rows_of(laws: Laws, target: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.figures import coefficients, report_tables, sentences
-from workflow_scripts.figures.tables import Laws, TableError, read_table
+from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, has_estimate, read_table
 from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
 
@@ -85,9 +85,9 @@ def finding(laws: Laws, source: str, target: str) -> dict[str, Any]:
         "answers": answers,
         "status": law.get("status", "no entry in the table of laws"),
     }
-    if not coefficients.has_estimate(law):
+    if not has_estimate(law):
         return found | {"meaning": [], "quality": [f"{title_of(source)}: no law was fitted ({found['status']})."]}
-    k, alpha, beta = (law[name]["estimate"] for name in coefficients.COEFFICIENTS)
+    k, alpha, beta = (law[name]["estimate"] for name in COEFFICIENTS)
     formula = Markup("D<sub>T</sub> = {} · D<sub>F</sub><sup>{}</sup> · N<sup>{}</sup>").format(
         number(k), number(alpha), number(beta)
     )

@@ -18,6 +18,7 @@ EFFECTIVE_DATA = (
     *("source", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
     *("d_t", "d_t_low", "d_t_high", "censored", "regime", "in_fit"),
 )
+COEFFICIENTS = ("k", "alpha", "beta")
 SCRATCH_CURVES = ("unit", "n_params", "d", "isotonic_loss")
 
 
@@ -146,6 +147,11 @@ class Laws:
         if arm != "zero_shot":
             table = table[table["unit"] == self.main_unit]
         return table.sort_values(["n_params", "d_chars", "seed"], ignore_index=True)
+
+
+def has_estimate(law: dict[str, Any]) -> bool:
+    """Whether a law was fitted at all."""
+    return all((law.get(name) or {}).get("estimate") is not None for name in COEFFICIENTS)
 
 
 def parse(description: str, argv: Sequence[str] | None) -> argparse.Namespace:

@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workflow_scripts.figures import style
-from workflow_scripts.figures.coefficients import has_estimate
 from workflow_scripts.figures.style import End
-from workflow_scripts.figures.tables import Laws
+from workflow_scripts.figures.tables import COEFFICIENTS, Laws, has_estimate
 from workflow_scripts.figures.words import count, interval, number, title_of
 
 LOGIT_TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999)
@@ -28,7 +27,7 @@ def fraction_of(d_f: np.ndarray, d_e: np.ndarray) -> np.ndarray:
 
 def law_fraction(law: dict[str, Any], d_f: float, n_params: np.ndarray) -> np.ndarray:
     """Paper A, eq. B.2: x / (1 + x) with x = k D_F^(alpha - 1) N^beta."""
-    k, alpha, beta = (law[name]["estimate"] for name in ("k", "alpha", "beta"))
+    k, alpha, beta = (law[name]["estimate"] for name in COEFFICIENTS)
     x = np.exp(np.log(k) + (alpha - 1) * np.log(d_f) + beta * np.log(n_params))
     return x / (1 + x)
 
