@@ -11,6 +11,8 @@ import numpy as np
 
 EXPONENTS = np.geomspace(0.01, 3.0, 72)
 GOLDEN = (np.sqrt(5) - 1) / 2
+SAME = 1e-9
+"""Losses that differ by less than this fraction are equal: averages of equal numbers may differ in their last bits."""
 
 
 def isotonic(loss: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -64,8 +66,8 @@ def invert(log_d: np.ndarray, curve: np.ndarray, target: np.ndarray) -> Inverse:
     Linear in (ln D, ln L) between points; nothing is extrapolated or clamped.
     """
     n = len(log_d)
-    above = (curve[..., None, :] > target[..., :, None]).sum(axis=-1)
-    not_below = (curve[..., None, :] >= target[..., :, None]).sum(axis=-1)
+    above = (curve[..., None, :] > target[..., :, None] * (1 + SAME)).sum(axis=-1)
+    not_below = (curve[..., None, :] >= target[..., :, None] * (1 - SAME)).sum(axis=-1)
     low, left, _, share = _between(log_d, curve, target, above)
     high, _, right, _ = _between(log_d, curve, target, not_below)
     on_points = above < not_below

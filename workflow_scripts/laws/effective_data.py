@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.laws.curves import PowerLaw, clean_curve, fit_power_law, invert
+from workflow_scripts.laws.curves import SAME, PowerLaw, clean_curve, fit_power_law, invert
 from workflow_scripts.laws.noise import Noise, estimate_noise
 from workflow_scripts.laws.runs import RunsError
 
@@ -78,7 +78,7 @@ def collect_cells(runs: pd.DataFrame) -> Cells:
     sizes = sorted(tuned_runs.n_params.unique())
     if len(sizes) < 2:
         raise RunsError(f"column n_params: fine-tuned runs have one size only ({sizes[0]}); the law needs 2 or more")
-    zero_shot = runs[runs.arm == "zero_shot"].drop(columns="unit")
+    zero_shot = runs[runs.arm == "zero_shot"].drop(columns="unit").drop_duplicates(["init", "n_params", "seed"])
     units = tuned_runs[["init", "n_params", "unit"]].drop_duplicates()
     used = pd.concat([scratch_runs, zero_shot.merge(units, on=["init", "n_params"]), tuned_runs], ignore_index=True)
     used["scratch"] = used.arm == "scratch"
@@ -221,7 +221,8 @@ def _describe_curve(curve: Curve, scratch_loss: np.ndarray, target: np.ndarray, 
 
 def _touches_budget(curve: Curve, clean: np.ndarray, left: int, right: int) -> bool:
     """Whether a point at its budget decides the curve between two points: one of them, or of a plateau they end."""
-    return bool(curve.hit_budget[(clean == clean[left]) | (clean == clean[right])].any())
+    level = np.isclose(clean[:, None], clean[[left, right]], rtol=SAME, atol=0).any(axis=1)
+    return bool(curve.hit_budget[level].any())
 
 
 def regime(d_f: float, d_n: float, d_n_low: float) -> str:

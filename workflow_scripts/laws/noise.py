@@ -8,8 +8,8 @@ Two or three seeds are too few to resample alone, so the noise is modelled (in n
 
 The components come from the differences between seeds within cells, whose likelihood (REML: Patterson and Thompson
 1971) does not depend on the cells' means and so needs no n/(n-1) correction by hand.  Their own uncertainty is large
-with few seeds; draws take them from their posterior on a grid (flat in the standard deviations of what is shared,
-relative to a run's), which widens intervals as a t distribution does.
+with few seeds; draws take them from their posterior on a grid (the standard deviations of what is shared have a
+half-Cauchy prior of the scale of a run's: Gelman 2006), which widens intervals as a t distribution does.
 """
 
 from __future__ import annotations
@@ -115,7 +115,6 @@ def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[fl
     cell = runs.cell.to_numpy()
     averaging = np.equal.outer(np.arange(cell.max() + 1), cell).astype(float)
     averaging /= averaging.sum(axis=1, keepdims=True)
-    loss = runs.test_loss.to_numpy()
     trained = (runs.arm != "zero_shot").to_numpy()
     zero_shot = _pooled(runs[~trained])
     contrasts = _contrasts(cell, trained)
@@ -127,7 +126,6 @@ def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[fl
         ratios, probability = np.array([[0.0, 0.0, 1.0]]), np.ones(1)
         squares, degrees = np.array([scatter[0]]), scatter[1]
     squares = np.maximum(squares, degrees * SMALLEST_DEVIATION**2)
-    assert averaging.shape[1] == len(loss)
     return Noise(runs, averaging, ratios, probability, squares, degrees, zero_shot, bool(len(contrasts)))
 
 
@@ -163,8 +161,8 @@ def _posterior(runs: pd.DataFrame, contrasts: np.ndarray, see_pretraining: bool)
             np.diag((runs.arm == "scratch").to_numpy(dtype=float)),
         )
     ]
-    width = np.gradient(SHARED_RATIOS)
-    shared = list(zip(SHARED_RATIOS, width, strict=True))
+    prior = np.gradient(SHARED_RATIOS) / (1 + SHARED_RATIOS**2)
+    shared = list(zip(SHARED_RATIOS, prior, strict=True))
     grid = list(
         product(shared if see_pretraining else [(0.0, 1.0)], shared, [(ratio, 1.0) for ratio in SCRATCH_RATIOS])
     )

@@ -125,7 +125,7 @@ def _require(runs: pd.DataFrame, good: pd.Series, column: str, expected: str) ->
         others = int((~good).sum()) - 1
         more = f" ({others} more rows like it)" if others else ""
         raise RunsError(
-            f"row {row + 1}, column {column}: found {runs.loc[row, column]!r}, expected {expected}"
+            f"row {row + 1}, column {column}: found {runs.loc[row, column]}, expected {expected}"
             f" ({_describe(runs.loc[row])}){more}"
         )
 

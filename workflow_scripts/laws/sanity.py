@@ -27,11 +27,11 @@ def check_sanity(runs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
             _falls(good, "scratch", "n_params", spread),
             _falls(good, "scratch", "d_chars", spread),
             _seeds_agree(good, spread),
-            _listed(good[good.unstable], "unstable", "showed spikes of the loss or the gradient norm"),
-            _listed(runs[runs.status != "ok"], "failed", "failed and were set aside"),
+            _listed(good[good.unstable], "stable", "showed spikes of the loss or the gradient norm"),
+            _listed(runs[runs.status != "ok"], "finished", "failed and were set aside"),
             _listed(
                 good[good.hit_budget & (good.arm != "pretrain")],
-                "hit_budget",
+                "within budget",
                 "stopped at their budget: their loss is an upper bound",
             ),
         ],
@@ -62,11 +62,12 @@ def _falls(runs: pd.DataFrame, arm: str, axis: str, spread: dict[str, float]) ->
             rise = after.mean - before.mean
             if rise > allowed * np.sqrt(1 / before.size + 1 / after.size):
                 rises.append({column: getattr(after, column) for column in CELL} | {"rise": float(rise)})
-    name = {"n_params": "size", "d_chars": "data"}[axis]
+    axis_name = {"n_params": "N", "d_chars": "D"}[axis]
+    name = f"{arm} losses fall with {axis_name}"
     if not steps:
-        return _check(f"{arm}_falls_with_{name}", True, f"No two {arm} cells differ in {axis} alone.")
-    sentence = f"The {arm} loss falls from each {name} to the next in {steps - len(rises)} of {steps} steps"
-    return _check(f"{arm}_falls_with_{name}", not rises, f"{sentence}, within {LIMIT:g} standard errors.", rises)
+        return _check(name, True, f"No two {arm} cells differ in {axis_name} alone.")
+    sentence = f"The {arm} loss rises with {axis_name} by more than {LIMIT:g} standard errors"
+    return _check(name, not rises, f"{sentence} in {len(rises)} of {steps} steps.", rises)
 
 
 def _seeds_agree(runs: pd.DataFrame, spread: dict[str, float]) -> dict[str, Any]:
@@ -76,12 +77,12 @@ def _seeds_agree(runs: pd.DataFrame, spread: dict[str, float]) -> dict[str, Any]
     away = (runs.test_loss - losses.transform("mean")) / scale.where(scale > 0)
     odd = away.abs() > LIMIT
     if not (n > 1).any():
-        return _check("seeds_agree", False, "Every cell has one seed: the spread of seeds is unknown.")
+        return _check("seeds agree", False, "Every cell has one seed: the spread of seeds is unknown.")
     outliers = [row | {"deviations": float(away[i])} for i, row in zip(runs.index[odd], _named(runs[odd]), strict=True)]
     sentence = (
         f"{len(outliers)} of {int((n > 1).sum())} runs lie more than {LIMIT:g} pooled deviations from their cell."
     )
-    return _check("seeds_agree", not outliers, sentence, outliers)
+    return _check("seeds agree", not outliers, sentence, outliers)
 
 
 def _listed(runs: pd.DataFrame, name: str, words: str) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def _named(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _check(name: str, good: bool, sentence: str, runs: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    return {"name": name, "verdict": "ok" if good else "warn", "sentence": sentence, "runs": runs or []}
+    return {"check": name, "verdict": "ok" if good else "warn", "sentence": sentence, "runs": runs or []}
 
 
 def _unit_contrast(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ COEFFICIENTS = ("ln_k", "alpha", "beta")
 ENOUGH_CELLS = 20
 ENOUGH_DECADES = {"D_F": 1.0, "N": 1.5}
 LARGE_MISS = 2.0
+LARGE_MISFIT = 2.0
 
 
 def summarise(fitted: Fitted) -> dict[str, Any]:
@@ -177,6 +178,11 @@ def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict
         yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."
     if fit.best.status != "ok":
         yield f"The optimum is {fit.best.status}: the coefficients are not to be trusted; more cells or sizes are needed."
+    if fit.squares > LARGE_MISFIT * fit.expected_squares and fit.extra_deviation > 0:
+        yield (
+            f"Cells scatter about the law by {np.expm1(fit.extra_deviation):.0%} of D_E beyond what seeds explain:"
+            " the law is not the whole story here."
+        )
     if summary["draws"]["not_converged"] > len(fit.draws.ln_k) // 100:
         yield f"{summary['draws']['not_converged']} of {len(fit.draws.ln_k)} draws did not converge."
     miss = summary["largest_size_error_factor"]

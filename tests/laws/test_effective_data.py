@@ -1,0 +1,155 @@
+"""Cells from runs: what is censored, flagged, kept, and in which regime."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.effective_data import collect_cells, describe_cells, regime
+from workflow_scripts.laws.runs import RunsError, check_runs
+from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+
+QUIET = Noise(0.0, 0.0, 0.0)
+STRAIGHT = Planted(floor=0.0, size_scale=0.0)
+"""From-scratch curves that are straight in (ln D, ln L), so that interpolation is exact."""
+RULE = Fit(d_f=(6000, 60000), draws=100)
+
+
+def cells_of(runs: pd.DataFrame) -> pd.DataFrame:
+    return describe_cells(collect_cells(check_runs(runs)), 0.01)
+
+
+def only(table: pd.DataFrame, n_params: int, d_f: int, unit: str = "excerpt") -> pd.Series:
+    (row,) = table[(table.n_params == n_params) & (table.d_f == d_f) & (table.unit == unit)].itertuples()
+    return row
+
+
+def with_budget(runs: pd.DataFrame, arm: str, d: int) -> pd.DataFrame:
+    return runs.assign(hit_budget=(runs.arm == arm) & (runs.d_chars == d) & (runs.n_params == 24576))
+
+
+def test_planted_effective_data_is_returned_by_both_estimators():
+    table = cells_of(simulate_runs(planted=STRAIGHT, noise=QUIET, document_size=None))
+    table = table[table.d_f > 0]
+    truth = [STRAIGHT.effective_data(n, d) for n, d in zip(table.n_params, table.d_f, strict=True)]
+    np.testing.assert_allclose(table.d_e, truth, rtol=1e-9)
+    np.testing.assert_allclose(table.d_e_parametric, truth, rtol=1e-3)
+    np.testing.assert_allclose(table.d_t, truth - table.d_f, rtol=1e-9)
+
+
+def test_cells_outside_the_curve_are_censored_and_have_no_number():
+    """Neither clamped to the largest from-scratch D nor extrapolated; the zero-shot cell lies below the smallest."""
+    runs = simulate_runs(noise=QUIET, scratch=(10_000, 20_000, 35_000, 60_000))
+    table = cells_of(runs)
+    above, below, inside = (only(table, 196608, 200_000), only(table, 6144, 0), only(table, 6144, 10_000))
+    assert (above.censored, below.censored, inside.censored) == ("above", "below", "none")
+    assert np.isnan([above.d_e, above.d_t, above.d_e_gap, below.d_e]).all()
+    assert inside.d_e_gap == pytest.approx(2.0)
+
+
+def test_ossified_cells_keep_their_negative_transfer():
+    runs = simulate_runs(noise=QUIET, planted=Planted(floor=0.0, size_scale=0.0, ossification=2.0))
+    fitted = fit_runs(check_runs(runs), RULE, "excerpt")
+    cell = only(fitted.table, 6144, 60_000)
+    assert cell.d_t < 0
+    assert cell.in_fit
+    assert cell.probability_of_harm == 1.0
+    assert fitted.laws[0].chosen.sum() == 30
+
+
+def test_a_plateau_gives_the_geometric_middle_and_the_whole_interval():
+    runs = simulate_runs(noise=QUIET, document_size=None)
+    flat = (runs.arm == "scratch") & (runs.n_params == 6144) & runs.d_chars.isin([20_000, 35_000, 60_000])
+    runs.loc[flat, "test_loss"] = 4.4
+    runs.loc[(runs.arm == "finetune") & (runs.n_params == 6144) & (runs.d_chars == 10_000), "test_loss"] = 4.4
+    cell = only(fit_runs(check_runs(runs), RULE).table, 6144, 10_000)
+    assert cell.d_e == pytest.approx(np.sqrt(20_000 * 60_000))
+    assert cell.d_e_gap == pytest.approx(3.0)
+    assert cell.d_e_low <= 20_001
+    assert cell.d_e_high >= 59_999
+
+
+def test_cells_read_from_a_scratch_run_at_its_budget_are_flagged_and_left_out():
+    runs = with_budget(simulate_runs(noise=QUIET), "scratch", 35_000)
+    table = fit_runs(check_runs(runs), RULE, "excerpt").table
+    flagged = table[table.upper_bound & (table.unit == "excerpt")]
+    assert set(flagged.n_params) == {24576}
+    assert flagged.d_e.between(20_000, 60_000).all()
+    assert not flagged.in_fit.any()
+    assert only(table, 24576, 60_000).in_fit
+
+
+def test_fine_tuned_runs_at_their_budget_give_lower_limits():
+    runs = with_budget(simulate_runs(noise=QUIET), "finetune", 20_000)
+    fitted = fit_runs(check_runs(runs), RULE, "excerpt")
+    assert only(fitted.table, 24576, 20_000).lower_bound
+    assert (fitted.laws[0].observed.side == 1).sum() == 1
+
+
+def test_the_rule_alone_decides_what_enters_the_fit():
+    table = fit_runs(check_runs(simulate_runs()), Fit(d_f=(10_000, 35_000), draws=100), "excerpt").table
+    expected = (table.unit == "excerpt") & table.d_f.isin([10_000, 20_000, 35_000])
+    assert (table.in_fit == expected).all()
+
+
+def test_zero_shot_cells_have_rows_and_stay_out_of_the_fit():
+    table = fit_runs(check_runs(simulate_runs()), RULE, "excerpt").table
+    zero_shot = table[table.d_f == 0]
+    assert len(zero_shot) == 7
+    assert not zero_shot.in_fit.any()
+
+
+@pytest.mark.parametrize(
+    ("d_f", "d_n", "d_n_low", "expected"),
+    [
+        (9, 100, 100, "low"),
+        (10, 100, 100, "low"),
+        (11, 100, 100, "medium"),
+        (100, 100, 100, "medium"),
+        (101, 100, 100, "high"),
+        (9, np.nan, 100, "low"),
+        (11, np.nan, 100, "unknown"),
+    ],
+)
+def test_regimes(d_f, d_n, d_n_low, expected):
+    assert regime(d_f, d_n, d_n_low) == expected
+
+
+def test_sufficient_data_beyond_the_grid_is_a_lower_bound():
+    table = cells_of(simulate_runs(noise=QUIET))
+    assert table.d_n.isna().all()
+    np.testing.assert_allclose(table.d_n_low, 600_000)
+
+
+def test_sufficient_data_inside_the_grid_is_given():
+    planted = Planted(floor=3.0, data_scale=5e4, data_exponent=1.2, size_scale=0.0)
+    table = cells_of(simulate_runs(planted=planted, noise=QUIET, document_size=None))
+    np.testing.assert_allclose(table.d_n, (5e4 * 99 / 3) ** (1 / 1.2), rtol=1e-3)
+    assert {"low", "medium", "high"} >= set(table.regime) > {"low"}
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (lambda runs: runs.arm != "scratch", "no run of the arm scratch"),
+        (lambda runs: runs.n_params == 24576, r"one size only \(24576\)"),
+        (
+            lambda runs: (runs.arm != "scratch") | (runs.n_params != 24576) | (runs.d_chars < 20_000),
+            "2 from-scratch data sizes at n_params=24576",
+        ),
+        (
+            lambda runs: (runs.arm != "finetune") | (runs.d_chars == 6000),
+            "6 cells of 6 sizes .* and 1 fine-tuning sizes",
+        ),
+    ],
+)
+def test_tables_that_cannot_show_a_law_are_refused(keep, message):
+    runs = simulate_runs(document_size=None)
+    with pytest.raises(RunsError, match=message):
+        fit_runs(check_runs(runs[keep(runs)]), RULE)
+
+
+def test_an_unknown_unit_is_refused():
+    with pytest.raises(RunsError, match="no fine-tuned run has 'page'; expected one of document, excerpt"):
+        fit_runs(check_runs(simulate_runs()), RULE, "page")

@@ -1,0 +1,122 @@
+"""From a table of runs to the files: the planted law inside its intervals, the same for the same seed, honest words."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.fit import main
+from workflow_scripts.laws.runs import check_runs
+from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.laws.summary import summarise
+
+RULE = Fit(d_f=(6000, 60000), draws=200)
+
+
+def law_of(runs: pd.DataFrame, rule: Fit = RULE, unit: str = "excerpt") -> dict:
+    return summarise(fit_runs(check_runs(runs), rule, unit))["sources"]["english"]
+
+
+@pytest.fixture(scope="module")
+def quick() -> pd.DataFrame:
+    return simulate_runs()
+
+
+def test_intervals_cover_the_planted_law():
+    """A small version of the coverage table: 14 experiments, 3 coefficients, intervals of 95 %."""
+    truth = {"ln_k": np.log(40.0), "alpha": 0.3, "beta": 0.3}
+    hits = []
+    for seed in range(14):
+        law = law_of(simulate_runs(random_seed=seed, document_size=None))
+        hits += [law[name]["low"] <= value <= law[name]["high"] for name, value in truth.items()]
+    assert np.mean(hits) >= 0.85
+
+
+def test_without_noise_the_law_is_exact_and_the_intervals_vanish():
+    planted = Planted(floor=0.0, size_scale=0.0)
+    law = law_of(simulate_runs(planted=planted, noise=Noise(0, 0, 0), document_size=None))
+    assert law["k"]["estimate"] == pytest.approx(40.0, rel=1e-6)
+    assert law["beta"]["high"] - law["beta"]["low"] < 1e-4
+    assert law["r_squared"] == pytest.approx(1.0)
+    assert law["largest_size_error_factor"] == pytest.approx(1.0, abs=1e-6)
+    assert law["starts"]["agreed"] == law["starts"]["tried"]
+    assert law["warnings"] == []
+
+
+def test_rows_in_any_order_give_the_same_law(quick):
+    assert law_of(quick) == law_of(quick.sample(frac=1, random_state=1))
+
+
+def test_the_seed_of_the_draws_decides_them(quick):
+    assert law_of(quick) == law_of(quick)
+    assert law_of(quick)["beta"]["low"] != law_of(quick, Fit(d_f=(6000, 60000), draws=200, seed=1))["beta"]["low"]
+
+
+def test_two_sources_get_a_law_each(quick):
+    code = simulate_runs(planted=Planted(k=100.0), source="code", random_seed=1)
+    both = pd.concat([quick, code[code["init"] == "code"]])
+    laws = summarise(fit_runs(check_runs(both), RULE, "excerpt"))["sources"]
+    assert set(laws) == {"english", "code"}
+
+
+def test_a_short_scratch_grid_censors_cells_and_the_law_survives():
+    """The largest models' D_E lie beyond the grid: kept as limits by the default, dropped by the paper's estimator."""
+    law = law_of(simulate_runs(scratch=(6_000, 10_000, 20_000, 35_000, 60_000), document_size=None))
+    assert law["n_cells"] == 30
+    assert law["n_censored"] == law["estimators"]["plane"]["dropped"]["censored"] >= 5
+    assert law["beta"]["low"] <= 0.3 <= law["beta"]["high"]
+    assert any("outside the from-scratch curves" in sentence for sentence in law["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        (simulate_runs(seeds=(0,)), "One pre-training seed"),
+        (simulate_runs(planted=Planted(k=400.0, beta=0.0)), "The interval of beta holds 0"),
+        (simulate_runs(sizes={"14k": 13_824, "25k": 24_576, "55k": 55_296}), "The fit rests on 15 cells"),
+        (simulate_runs(sizes={"14k": 13_824, "25k": 24_576, "55k": 55_296}), "0.60 decades of N"),
+        (simulate_runs(planted=Planted(ossification=4.0)), "beyond what seeds explain"),
+        (simulate_runs().assign(hit_budget=lambda runs: runs.arm == "finetune"), "stopped at their budget"),
+    ],
+)
+def test_what_the_data_does_not_support_is_said_in_words(runs, words):
+    assert any(words in sentence for sentence in law_of(runs)["warnings"])
+
+
+def test_outside_use_writes_every_file_without_nan(quick, tmp_path, capsys):
+    quick.to_csv(tmp_path / "runs.csv", index=False)
+    main([str(tmp_path / "runs.csv"), "--out", str(tmp_path / "laws"), "--fit", RULE.model_dump_json()])
+    names = {path.name for path in (tmp_path / "laws").iterdir()}
+    assert names == {
+        "effective_data.parquet",
+        "scratch_curves.parquet",
+        "transfer_law.json",
+        "transfer_law_draws.parquet",
+        "sanity.json",
+    }
+    for name in ("transfer_law.json", "sanity.json"):
+        json.loads((tmp_path / "laws" / name).read_text(), parse_constant=pytest.fail)
+    law = json.loads((tmp_path / "laws" / "transfer_law.json").read_text())["sources"]["english"]
+    cells = pd.read_parquet(tmp_path / "laws" / "effective_data.parquet")
+    assert law["n_cells"] == cells.in_fit.sum() == 30
+    draws = pd.read_parquet(tmp_path / "laws" / "transfer_law_draws.parquet")
+    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta"]
+    assert np.quantile(draws.beta, 0.975) == pytest.approx(law["beta"]["high"])
+    assert "english: D_T = " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fit", '{"d_f": [60000, 6000]}'], "the first must not exceed the second"),
+        (["--rename", "n_params"], "expected NAME_HERE=NAME_IN_THE_TABLE"),
+        (["--unit", "page"], "no fine-tuned run has 'page'"),
+    ],
+)
+def test_bad_use_ends_with_one_message(quick, tmp_path, arguments, message):
+    quick.to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(SystemExit, match=message):
+        main([str(tmp_path / "runs.csv"), "--out", str(tmp_path), *arguments])

@@ -1,0 +1,97 @@
+"""A table is read leniently where nothing is lost and refused, with the row and column, where it cannot be used."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow_scripts.laws.runs import NEEDED, RunsError, check_runs, read_runs
+from workflow_scripts.laws.simulate import simulate_runs
+
+
+@pytest.fixture(scope="module")
+def runs() -> pd.DataFrame:
+    return simulate_runs()
+
+
+def test_simulated_runs_pass(runs):
+    assert len(check_runs(runs)) == len(runs)
+
+
+def test_needed_columns_alone_suffice(runs):
+    """A table from outside has no unit, budget or status: the documented defaults stand in."""
+    bare = check_runs(runs[(runs.unit != "document")][list(NEEDED)])
+    assert set(bare.unit) == {"document"}
+    assert set(bare.status) == {"ok"}
+    assert not bare.hit_budget.any()
+    assert not bare.unstable.any()
+
+
+def test_integers_may_arrive_as_floats(runs, tmp_path):
+    frame = runs[list(NEEDED)].astype({"n_params": float, "d_chars": float, "seed": float})
+    frame[runs.unit != "document"].to_csv(tmp_path / "runs.csv", index=False)
+    assert read_runs(tmp_path / "runs.csv").d_chars.dtype == np.int64
+
+
+def test_csv_and_parquet_give_the_same_table(runs, tmp_path):
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    runs.to_parquet(tmp_path / "runs.parquet")
+    columns = [*NEEDED, "unit", "size", "hit_budget", "status"]
+    one, other = (read_runs(tmp_path / name)[columns] for name in ("runs.csv", "runs.parquet"))
+    pd.testing.assert_frame_equal(one, other, check_dtype=False)
+
+
+def test_renaming(runs, tmp_path):
+    runs.rename(columns={"n_params": "parameters"}).to_csv(tmp_path / "runs.csv", index=False)
+    assert "n_params" in read_runs(tmp_path / "runs.csv", {"parameters": "n_params"}).columns
+    with pytest.raises(RunsError, match="cannot rename nothing"):
+        read_runs(tmp_path / "runs.csv", {"nothing": "n_params"})
+
+
+def test_failed_runs_need_no_loss(runs):
+    frame = runs.copy()
+    frame.loc[3, ["status", "test_loss"]] = ["failed", np.nan]
+    assert (check_runs(frame).status == "failed").sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("test_loss", -1.0, "row 6, column test_loss: found -1.0"),
+        ("test_loss", np.nan, "row 6, column test_loss: found nan"),
+        ("test_loss", np.inf, "row 6, column test_loss: found inf"),
+        ("n_params", 0, "row 6, column n_params: found 0"),
+        ("arm", "tuned", "row 6, column arm: found tuned, expected one of"),
+        ("d_chars", -5, "row 6, column d_chars: found -5"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_row_and_column(runs, column, value, message):
+    frame = runs.copy()
+    frame.loc[5, column] = value
+    with pytest.raises(RunsError, match=message):
+        check_runs(frame)
+
+
+def test_a_broken_integer_is_refused(runs):
+    frame = runs.astype({"d_chars": float})
+    frame.loc[5, "d_chars"] = 20000.5
+    with pytest.raises(RunsError, match=r"row 6, column d_chars: found 20000\.5, expected a whole number"):
+        check_runs(frame)
+
+
+def test_missing_columns_are_named(runs):
+    with pytest.raises(RunsError, match="no column seed, test_loss among"):
+        check_runs(runs.drop(columns=["seed", "test_loss"]))
+
+
+def test_a_duplicated_run_names_both_rows(runs):
+    frame = pd.concat([runs, runs.iloc[[40]]], ignore_index=True)
+    with pytest.raises(RunsError, match=rf"rows 41 and {len(frame)} are the same run"):
+        check_runs(frame)
+
+
+def test_an_unknown_suffix_and_a_missing_file_are_refused(tmp_path):
+    with pytest.raises(RunsError, match="no such file"):
+        read_runs(tmp_path / "runs.csv")
+    (tmp_path / "runs.txt").write_text("arm\n")
+    with pytest.raises(RunsError, match=r"expected \.csv or \.parquet"):
+        read_runs(tmp_path / "runs.txt")
