@@ -1,0 +1,40 @@
+# make run    the experiment of config/config.yaml, or CONFIG=config/experiments/NAME.yaml
+# make test   every test
+# make lint   format and lint of Python and rules        make lock   new versions in envs/requirements.txt
+
+PYTHON ?= python3
+CONFIG ?= config/config.yaml
+BIN := .venv/bin
+
+.PHONY: run test lint format lock
+.DELETE_ON_ERROR:
+
+run: .venv/ready
+	@$(BIN)/python -m workflow_scripts.launch --configfile $(CONFIG)
+
+test: .venv/ready
+	@$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+.venv/ready: envs/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, found %s: try make PYTHON=python3.11 ..." % sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements.txt
+	@touch $@
+
+# One lock for every supported Python; torch's own dependencies differ by platform and device, so torch pins them.
+lock: .venv/ready
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header envs/requirements.in envs/dev.in \
+		| grep -vE '^(nvidia-|cuda-|triton)' | sed -E 's/^(torch==[0-9.]+).*/\1/' | uniq > envs/requirements.new
+	mv envs/requirements.new envs/requirements.txt

@@ -1,0 +1,29 @@
+# Scaling laws for transfer: raw text -> corpora -> tokens -> training -> laws -> figures -> report.
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+if "experiment" not in config:
+
+    configfile: "config/config.yaml"
+
+
+report: "config/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/corpora.smk"
+include: "rules/tokens.smk"
+include: "rules/training.smk"
+include: "rules/laws.smk"
+include: "rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report.html",
+
+
+onstart:
+    start_work()

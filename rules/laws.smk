@@ -1,0 +1,50 @@
+# all runs -> one table -> effective data, the transfer law, the sanity of it all.
+
+LAW_TABLES = {
+    "effective_data": "effective_data.parquet",
+    "curves": "scratch_curves.parquet",
+    "law": "transfer_law.json",
+    "draws": "transfer_law_draws.parquet",
+    "sanity": "sanity.json",
+}
+
+
+rule collect:
+    input:
+        list(JOBS),
+    output:
+        f"{RESULTS}/laws/runs.parquet",
+    log:
+        f"{RESULTS}/logs/laws/collect.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        runs=canonical_json({f"{RESULTS}/training/{folder}": labels for folder, labels in EXPERIMENT.labels().items()}),
+        code=code_hash("workflow_scripts.laws.collect"),
+    shell:
+        "python -m workflow_scripts.laws.collect --runs {params.runs:q} --out {output}" " 2>&1 | tee {log} >&2"
+
+
+rule fit:
+    input:
+        f"{RESULTS}/laws/runs.parquet",
+    output:
+        **{name: f"{RESULTS}/laws/{file}" for name, file in LAW_TABLES.items()},
+    log:
+        f"{RESULTS}/logs/laws/fit.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        fit=EXPERIMENT.fit.model_dump_json(),
+        unit=EXPERIMENT.grids[0].unit,
+        folder=subpath(output.law, parent=True),
+        code=code_hash("workflow_scripts.laws.fit"),
+    shell:
+        "python -m workflow_scripts.laws fit {input} --fit {params.fit:q} --unit {params.unit}"
+        " --out {params.folder} 2>&1 | tee {log} >&2"

@@ -1,0 +1,68 @@
+# documents -> one tokenizer, a flat token file a corpus and split.
+
+
+rule tokenizer:
+    input:
+        documents=shards_of(EXPERIMENT.tokenizer.corpus),
+        splits=f"{RESULTS}/corpora/splits.parquet",
+    output:
+        tokenizer=f"{RESULTS}/tokens/tokenizer.json",
+        manifest=f"{RESULTS}/tokens/tokenizer.manifest.json",
+    log:
+        f"{RESULTS}/logs/tokens/tokenizer.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        corpus=EXPERIMENT.tokenizer.corpus,
+        vocab_size=EXPERIMENT.tokenizer.vocab_size,
+        code=code_hash("workflow_scripts.tokens.tokenizer"),
+    shell:
+        "python -m workflow_scripts.tokens.tokenizer --documents {input.documents} --splits {input.splits}"
+        " --corpus {params.corpus} --vocab-size {params.vocab_size} --out {output.tokenizer}"
+        " --manifest {output.manifest} 2>&1 | tee {log} >&2"
+
+
+rule encode:
+    input:
+        documents=lambda wildcards: shards_of(wildcards.corpus),
+        splits=f"{RESULTS}/corpora/splits.parquet",
+        tokenizer=f"{RESULTS}/tokens/tokenizer.json",
+    output:
+        bins=[f"{RESULTS}/tokens/{{corpus}}/{split}.bin" for split in SPLITS],
+        documents=f"{RESULTS}/tokens/{{corpus}}/documents.parquet",
+        manifest=f"{RESULTS}/tokens/{{corpus}}/manifest.json",
+    log:
+        f"{RESULTS}/logs/tokens/{{corpus}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("workflow_scripts.tokens.encode"),
+    shell:
+        "python -m workflow_scripts.tokens.encode --documents {input.documents} --splits {input.splits}"
+        " --corpus {wildcards.corpus} --tokenizer {input.tokenizer} --out-dir {params.folder} 2>&1 | tee {log} >&2"
+
+
+rule capacity:
+    input:
+        [f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.used_corpora],
+    output:
+        f"{RESULTS}/tokens/capacity.json",
+    log:
+        f"{RESULTS}/logs/tokens/capacity.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        needs=canonical_json(EXPERIMENT.data_needs()),
+        tokens=subpath(output[0], parent=True),
+        code=code_hash("workflow_scripts.tokens.capacity"),
+    shell:
+        "python -m workflow_scripts.tokens.capacity --needs {params.needs:q} --tokens {params.tokens} --out {output}"
+        " 2>&1 | tee {log} >&2"

@@ -1,0 +1,58 @@
+# tokens -> trained models and learning curves. One job a (arm, source, unit, size, seed), small cells together.
+
+
+rule pretrain:
+    input:
+        tokens=f"{RESULTS}/tokens/{{source}}/manifest.json",
+        capacity=f"{RESULTS}/tokens/capacity.json",
+    output:
+        manifest=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",
+    log:
+        f"{RESULTS}/logs/training/pretrain/{{source}}/{{size}}/seed{{seed}}.log",
+    priority: 2
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        gpu=EXPERIMENT.gpu,
+        mem_mb=1500,
+        runtime=60,
+    params:
+        runs=specifications,
+        initial="",
+        tokens=subpath(input.tokens, ancestor=2),
+        plan=PLAN,
+        code=code_hash("workflow_scripts.training.loop"),
+    shell:
+        "python -m workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
+        " {params.initial} --plan {params.plan} --out {output.manifest} --gpus {resources.gpu}"
+        " --threads {threads} 2>&1 | tee {log} >&2"
+
+
+use rule pretrain as scratch with:
+    input:
+        tokens=f"{RESULTS}/tokens/{EXPERIMENT.target}/manifest.json",
+        capacity=f"{RESULTS}/tokens/capacity.json",
+    output:
+        manifest=f"{RESULTS}/training/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
+    log:
+        f"{RESULTS}/logs/training/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+    priority: 1
+
+
+use rule pretrain as finetune with:
+    input:
+        tokens=f"{RESULTS}/tokens/{EXPERIMENT.target}/manifest.json",
+        capacity=f"{RESULTS}/tokens/capacity.json",
+        initial=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",
+    output:
+        manifest=f"{RESULTS}/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
+    log:
+        f"{RESULTS}/logs/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+    priority: 1
+    params:
+        runs=specifications,
+        initial=f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}",
+        tokens=subpath(input.tokens, ancestor=2),
+        plan=PLAN,
+        code=code_hash("workflow_scripts.training.loop"),

@@ -1,0 +1,83 @@
+"""The identity of code: a hash of a step and of all it imports from this package.
+
+Snakemake does not see imported modules.  A rule that carries this hash as a parameter is run again when the code behind
+it changes in substance; comments, docstrings and layout do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+ROOT = PACKAGE.parent
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module of this package, or None if `module` is none."""
+    path = ROOT.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            node.body = [statement for statement in body if not _is_text(statement)] or [ast.Pass()]
+    return tree
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in names if name.split(".")[0] == PACKAGE.name}
+
+
+def closure(module: str) -> dict[str, Path]:
+    """The modules of this package that `module` imports, directly or not, itself included: name -> file."""
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name)
+        if path is None or name in found:
+            continue
+        found[name] = path
+        waiting.extend(_imports(_parsed(path)))
+        waiting.append(name.rpartition(".")[0])
+    return found
+
+
+@cache
+def code_hash(module: str) -> str:
+    """SHA-256 (first 16 digits) of the abstract syntax of `module` and its closure.
+
+    Raises ModuleNotFoundError if there is no such module in this package.
+    """
+    modules = closure(module)
+    if module not in modules:
+        raise ModuleNotFoundError(f"no module {module} in {PACKAGE}")
+    digest = hashlib.sha256()
+    for name, path in sorted(modules.items()):
+        digest.update(f"{name}\n{ast.dump(_parsed(path))}\n".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,348 @@
+"""The configuration of an experiment: one frozen model, built once, shared by the Snakefile and every step.
+
+`Experiment.load(path)` reads and checks a file; everything else here derives what the stages need from it: the
+cells of the grid, their identities, the sizes with their parameter counts.  Nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.shape import ModelShape
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Characters = Annotated[int, Field(gt=0)]
+
+
+class ConfigurationError(ValueError):
+    """The configuration cannot be used; the message names the key, the value and what is allowed."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PackageSource(Strict):
+    """Documents inside a wheel of the package index, pinned with its sha256 in `config/packages.txt`."""
+
+    kind: Literal["packages"]
+    package: str
+    reader: str
+    """Name of the function in `workflow_scripts/corpora/packages.py` that reads this wheel."""
+    enabled: bool = True
+
+
+class FilesSource(Strict):
+    """A user's own files: text, JSON lines or parquet (a named text column)."""
+
+    kind: Literal["files"]
+    path: str
+    """A path or glob, relative to the repository's root or absolute."""
+    text: str = "text"
+    """Column or key that holds the text, in JSON lines and parquet."""
+    enabled: bool = True
+
+
+Source = Annotated[PackageSource | FilesSource, Field(discriminator="kind")]
+
+
+class Splits(Strict):
+    """Shares of duplicate clusters that are held out."""
+
+    validation: float = Field(0.03, gt=0, lt=0.5)
+    test: float = Field(0.03, gt=0, lt=0.5)
+
+
+class Tokenizer(Strict):
+    """Byte-level BPE, trained on the training split of one corpus."""
+
+    corpus: str
+    vocab_size: int = Field(ge=258, le=2**20)
+
+
+class Shape(Strict):
+    """A rung of the ladder: GPT-2's architecture at one size."""
+
+    n_layer: int = Field(gt=0)
+    d_model: int = Field(gt=0)
+    n_head: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Shape:
+        if self.d_model % self.n_head:
+            raise ValueError(f"d_model {self.d_model} is not divisible by n_head {self.n_head}")
+        return self
+
+    def with_context(self, n_ctx: int, vocab_size: int) -> ModelShape:
+        return ModelShape(self.n_layer, self.d_model, self.n_head, n_ctx, vocab_size)
+
+    @property
+    def name(self) -> str:
+        """Non-embedding parameters in words: 6144 -> `6k`, 196608 -> `197k`, 1.2e9 -> `1200M`."""
+        n_params = self.with_context(1, 1).parameter_counts()["body"]
+        unit, letter = (1e6, "M") if n_params >= 1e6 else (1e3, "k")
+        return f"{n_params / unit:.0f}{letter}"
+
+
+class Model(Strict):
+    n_ctx: int = Field(gt=1)
+    sizes: tuple[Shape, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Model:
+        names = [shape.name for shape in self.sizes]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two sizes share a name among {names}: their parameter counts are too close")
+        return self
+
+
+class Pretrain(Strict):
+    """One P for all sizes: one pass over `tokens` tokens of each source."""
+
+    tokens: int = Field(gt=0)
+    sources: tuple[str, ...] = Field(min_length=1)
+
+
+class Grid(Strict):
+    """From-scratch and fine-tuned cells that share a sampling unit."""
+
+    unit: Literal["excerpt", "document"]
+    sizes: tuple[str, ...] | Literal["all"] = "all"
+    finetune: tuple[Characters, ...] = Field(min_length=1)
+    scratch: tuple[Characters, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Grid:
+        for key in ("finetune", "scratch"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} names a data size twice: {list(values)}")
+        return self
+
+
+class Evaluation(Strict):
+    """Held-out tokens: few while training decides when to stop, all of them once at the end."""
+
+    stop_tokens: int = Field(gt=0)
+    validation_tokens: int = Field(gt=0)
+    test_tokens: int = Field(gt=0)
+
+
+class Fit(Strict):
+    """Which cells enter the fit, decided before the runs (DESIGN: rule 6), and how intervals are made."""
+
+    d_f: tuple[Characters, Characters]
+    """Smallest and largest D_F (characters) in the fit, both included."""
+    draws: int = Field(1000, ge=100)
+    seed: int = 0
+    infinite_data_tolerance: float = Field(0.01, gt=0, lt=1)
+    """D(N) is where the from-scratch loss is within this fraction of its infinite-data limit (paper A, footnote 7)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Fit:
+        if self.d_f[0] > self.d_f[1]:
+            raise ValueError(f"d_f {list(self.d_f)}: the first must not exceed the second")
+        return self
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell of the grid at one seed."""
+
+    arm: Literal["pretrain", "zero_shot", "finetune", "scratch"]
+    source: str | None
+    """The corpus of pre-training; None for a run from scratch."""
+    unit: Literal["excerpt", "document"]
+    size: str
+    characters: int | None
+    """D; None for pre-training, which is counted in tokens."""
+    seed: int
+
+    @property
+    def siblings(self) -> str:
+        """Folder of the runs that share everything but D."""
+        source = f"/{self.source}" if self.source else ""
+        unit = "" if self.arm in ("pretrain", "zero_shot") else f"/{self.unit}"
+        return f"{self.arm}{source}{unit}/{self.size}/seed{self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """Where the run stands below `results/<experiment>/training/`."""
+        return self.siblings if self.arm in ("pretrain", "zero_shot") else f"{self.siblings}/d{self.characters}"
+
+
+class Experiment(Strict):
+    experiment: Name
+    title: str
+    """The question in words; the report's heading."""
+    target: Name
+    """The corpus whose data is priced."""
+    corpora: dict[Name, dict[Name, Source]]
+    splits: Splits = Splits()
+    tokenizer: Tokenizer
+    model: Model
+    pretrain: Pretrain
+    excerpt_tokens: int = Field(gt=0)
+    grids: tuple[Grid, ...] = Field(min_length=1)
+    """The law is fitted to the first grid; others stand beside it."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    recipe: Recipe
+    evaluation: Evaluation
+    fit: Fit
+    gpu: int = Field(1, ge=0, le=1)
+    """GPUs a training job takes where there are any; 0 keeps it on the CPU."""
+    share_process_below: int = Field(0, ge=0)
+    """Cells of fewer characters than this share a process; only a matter of speed."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Experiment:
+        corpora, sizes = sorted(self.corpora), [shape.name for shape in self.model.sizes]
+        for key, name in [
+            ("target", self.target),
+            ("tokenizer.corpus", self.tokenizer.corpus),
+            *[("pretrain.sources", source) for source in self.pretrain.sources],
+        ]:
+            if name not in self.corpora:
+                raise ValueError(f"{key}: {name!r} is not one of the corpora {corpora}")
+        if self.target in self.pretrain.sources:
+            raise ValueError(f"pretrain.sources: the target {self.target!r} cannot be its own source")
+        for name, sources in self.corpora.items():
+            if not any(source.enabled for source in sources.values()):
+                raise ValueError(f"corpora.{name}: no source is enabled")
+        for index, grid in enumerate(self.grids):
+            for size in grid.sizes if grid.sizes != "all" else ():
+                if size not in sizes:
+                    raise ValueError(f"grids.{index}.sizes: {size!r} is not one of the sizes {sizes}")
+        units = [grid.unit for grid in self.grids]
+        if len(set(units)) < len(units):
+            raise ValueError(f"grids: a sampling unit may have one grid, found {units}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: a seed stands twice in {list(self.seeds)}")
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Experiment:
+        """Raises ConfigurationError with every problem of the file."""
+        return cls.parse(yaml.safe_load(Path(path).read_text(encoding="utf-8")), str(path))
+
+    @classmethod
+    def parse(cls, config: Any, name: str) -> Experiment:
+        """`config` as read from YAML; `name` is the file, for messages.  Raises ConfigurationError."""
+        try:
+            return cls.model_validate(config)
+        except ValidationError as error:
+            raise ConfigurationError(explain(error, name)) from None
+
+    @cached_property
+    def shapes(self) -> dict[str, ModelShape]:
+        """Size name -> shape, from small to large N."""
+        shapes = {
+            shape.name: shape.with_context(self.model.n_ctx, self.tokenizer.vocab_size) for shape in self.model.sizes
+        }
+        return dict(sorted(shapes.items(), key=lambda item: item[1].parameter_counts()["body"]))
+
+    def enabled_sources(self, corpus: str) -> dict[str, Source]:
+        return {name: source for name, source in self.corpora[corpus].items() if source.enabled}
+
+    @cached_property
+    def used_corpora(self) -> list[str]:
+        return list(dict.fromkeys([self.target, self.tokenizer.corpus, *self.pretrain.sources]))
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every run of the experiment."""
+        runs = []
+        for seed in self.seeds:
+            for size in self.shapes:
+                for source in self.pretrain.sources:
+                    runs.append(Run("pretrain", source, "document", size, None, seed))
+                    runs.append(Run("zero_shot", source, "document", size, 0, seed))
+            for grid in self.grids:
+                for size in self.shapes if grid.sizes == "all" else grid.sizes:
+                    runs.extend(Run("scratch", None, grid.unit, size, d, seed) for d in sorted(grid.scratch))
+                    for source in self.pretrain.sources:
+                        runs.extend(Run("finetune", source, grid.unit, size, d, seed) for d in sorted(grid.finetune))
+        return runs
+
+    def job(self, run: Run) -> str:
+        """Name of the job that a run belongs to: small cells that share everything but D share a process, and the
+        evaluation of the pre-trained weights goes with the fine-tuning runs that start from them."""
+        if run.arm == "pretrain":
+            return run.siblings
+        if run.arm == "zero_shot":
+            return f"{replace(run, arm='finetune', unit=self.grids[0].unit).siblings}/small"
+        return f"{run.siblings}/small" if run.characters < self.share_process_below else run.folder
+
+    def specification(self, run: Run) -> dict[str, Any]:
+        """The declared scientific choices of a run: what its identity is made of.
+
+        The arms differ in `initial` alone (DESIGN: rule 1).
+        """
+        if run.arm == "pretrain":
+            data = {"corpus": run.source, "unit_tokens": None, "tokens": self.pretrain.tokens}
+        else:
+            excerpt = self.excerpt_tokens if run.unit == "excerpt" else None
+            data = {"corpus": self.target, "unit_tokens": excerpt, "characters": run.characters}
+        before = None if run.arm in ("pretrain", "scratch") else self.specification(self.pretraining_of(run))
+        return {
+            "model": vars(self.shapes[run.size]),
+            "data": data,
+            "seed": run.seed,
+            "recipe": self.recipe.model_dump(),
+            "evaluation": {**self.evaluation.model_dump(), "unit_tokens": self.excerpt_tokens},
+            "initial": before,
+        }
+
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Run folder -> the run's place in the experiment, as it stands in `runs.parquet`."""
+        return {
+            run.folder: {
+                "arm": run.arm,
+                "init": "scratch" if run.arm in ("scratch", "pretrain") else run.source,
+                "corpus": run.source if run.arm == "pretrain" else self.target,
+                "unit": run.unit,
+                "size": run.size,
+            }
+            for run in self.runs
+        }
+
+    def data_needs(self) -> dict[str, dict[str, dict[str, int]]]:
+        """What the corpora must hold: corpus -> split -> `characters` or `tokens` -> count."""
+        held_out = {
+            "validation": {"tokens": max(self.evaluation.stop_tokens, self.evaluation.validation_tokens)},
+            "test": {"tokens": self.evaluation.test_tokens},
+        }
+        largest = max(d for grid in self.grids for d in (*grid.finetune, *grid.scratch))
+        needs = {source: {"train": {"tokens": self.pretrain.tokens}, **held_out} for source in self.pretrain.sources}
+        return {**needs, self.target: {"train": {"characters": largest}, **held_out}}
+
+    @staticmethod
+    def pretraining_of(run: Run) -> Run:
+        """The pre-training run whose weights a fine-tuning run of the same seed starts from."""
+        return Run("pretrain", run.source, "document", run.size, None, run.seed)
+
+    def expected_flops(self, run: Run) -> float:
+        """A rough cost, for progress and order only: 20 presented tokens a character of D, half a million more."""
+        tokens = self.pretrain.tokens if run.arm == "pretrain" else 20 * run.characters + 500_000
+        return tokens * self.shapes[run.size].flops_per_token(with_head=True)
+
+
+def explain(error: ValidationError, name: str) -> str:
+    """One line a problem: the key, the value found, what is allowed."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"] if part not in ("packages", "files")) or "(top level)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key"
+        found = problem["input"]
+        shown = "" if isinstance(found, dict | BaseModel) or problem["type"] == "missing" else f" (found {found!r})"
+        lines.append(f"  {key}: {message}{shown}")
+    return "\n".join([f"{name} cannot be used:", *lines])

@@ -1,0 +1,76 @@
+"""Step `collect`: run folders -> `runs.parquet`, one tidy row a run.
+
+python -m workflow_scripts.laws.collect --runs JSON --out E/laws/runs.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.files import read_json, written
+
+
+def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's row: its place in the experiment (`labels`), its counts and its outcome (`record`, a run.json).
+
+    Losses are in nats a token and bits a byte; D in characters, bytes and tokens; FLOPs and tokens are those
+    presented up to the best point.
+    """
+    specification, data, parameters = record["identity"]["spec"], record["data"], record["parameters"]
+    outcome = record["outcome"] or {}
+    pretrain = labels["arm"] == "pretrain"
+    initial = specification["initial"]
+    return {
+        **labels,
+        "n_params": parameters["body"],
+        "n_params_total": parameters["total"],
+        "d_chars": data["characters"] if pretrain else specification["data"]["characters"],
+        "d_chars_used": data["characters"],
+        "d_bytes": data["bytes"],
+        "d_tokens": data["tokens"],
+        "n_units": data["units"],
+        "pretrain_tokens": initial["data"]["tokens"] if initial else None,
+        "seed": specification["seed"],
+        "learning_rate": record["learning_rate"],
+        "status": record["status"],
+        "failure": record["failure"],
+        "val_loss": outcome.get("val_loss"),
+        "test_loss": outcome.get("test_loss"),
+        "test_bits_per_byte": outcome.get("test_bits_per_byte"),
+        "best_tokens": outcome.get("best_tokens"),
+        "best_epoch": outcome.get("best_epoch"),
+        "hit_budget": outcome.get("stopped_by") == "budget",
+        "unstable": outcome.get("unstable", False),
+        "loss_spike": outcome.get("loss_spike"),
+        "flops": outcome.get("flops"),
+        "flops_with_head": outcome.get("flops_with_head"),
+        "train_seconds": outcome.get("seconds"),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Collect run folders into one table.")
+    parser.add_argument(
+        "--runs", required=True, type=json.loads, help="run folder -> its labels (arm, init, unit, size)"
+    )
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    rows = []
+    for folder, labels in arguments.runs.items():
+        path = Path(folder) / "run.json"
+        if not path.exists():
+            raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
+        rows.append(row(labels, read_json(path)))
+    table = pd.DataFrame(rows).convert_dtypes(convert_string=False, convert_floating=False)
+    with written(arguments.out) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+if __name__ == "__main__":
+    main()

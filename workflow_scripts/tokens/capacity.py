@@ -1,0 +1,45 @@
+"""Step `capacity`: does every corpus hold the data that the experiment asks of it?  Asked before anything is trained.
+
+python -m workflow_scripts.tokens.capacity --needs JSON --tokens E/tokens --out E/tokens/capacity.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from workflow_scripts.files import read_json, write_json
+
+
+def shortages(needs: Mapping[str, Mapping[str, Mapping[str, int]]], tokens: Path) -> list[str]:
+    """One sentence for each need that a corpus does not meet; `needs` is corpus -> split -> unit -> count, where the
+    unit is `characters` or `tokens`."""
+    found = []
+    for corpus, splits in needs.items():
+        held = read_json(tokens / corpus / "manifest.json")["splits"]
+        for split, counts in splits.items():
+            for unit, count in counts.items():
+                if held[split][unit] < count:
+                    found.append(
+                        f"the {split} split of {corpus} holds {held[split][unit]:,} {unit}; "
+                        f"the configuration asks for {count:,}"
+                    )
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Check that the corpora hold enough.")
+    parser.add_argument("--needs", required=True, type=json.loads, help="corpus -> split -> characters|tokens -> count")
+    parser.add_argument("--tokens", required=True, type=Path, help="folder of the token stage")
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    found = shortages(arguments.needs, arguments.tokens)
+    if found:
+        raise SystemExit("\n".join([*found, "Add sources to the corpus, or ask for less."]))
+    write_json(arguments.out, {"enough": True})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""One training run: from declared choices and tokens to the weights at the best validation loss.
+
+Pre-training, training from scratch and fine-tuning are this one function; they differ in the data, in the initial
+weights, and in that pre-training is one pass over its data and has no patience.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workflow_scripts.training.checkpoint import load_checkpoint, save_checkpoint
+from workflow_scripts.training.data import Batches
+from workflow_scripts.training.model import GPT
+from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.shape import ModelShape
+
+EVALUATION_SEQUENCES = 64
+CHECKPOINT_SECONDS = 15.0
+
+
+class TrainingFailure(RuntimeError):
+    """The run cannot go on: its loss or gradient is not finite."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, judged by what."""
+
+    shape: ModelShape
+    recipe: Recipe
+    seed: int
+    batches: Batches
+    stop_windows: np.ndarray
+    """Held-out windows (n, n_ctx + 1) whose loss decides when to stop."""
+    one_pass: bool = False
+    initial_weights: dict[str, Tensor] | None = None
+
+    @property
+    def planned_steps(self) -> int:
+        epochs = 1 if self.one_pass else self.recipe.budget_epochs
+        return max(1, math.floor(epochs * self.batches.windows / self.recipe.batch_sequences))
+
+
+@dataclass
+class Progress:
+    """Where a run stands, apart from its tensors."""
+
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = math.inf
+    improved_step: int = 0
+    """Step and loss of the last improvement by at least the tolerance."""
+    improved_loss: float = math.inf
+    next_evaluation: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float | int | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trained:
+    weights: dict[str, Tensor]
+    """Averaged weights at the lowest validation loss; the initial weights are a candidate."""
+    progress: Progress
+    stopped_by: str
+    """`patience`, `budget`, or `plan` (the one pass is over)."""
+
+
+@torch.no_grad()
+def held_out_loss(model: GPT, windows: np.ndarray, device: torch.device) -> float:
+    """Mean loss (nats a token) over windows (n, n_ctx + 1) in their order: same weights, same number."""
+    total = 0.0
+    for start in range(0, len(windows), EVALUATION_SEQUENCES):
+        tokens = torch.from_numpy(windows[start : start + EVALUATION_SEQUENCES]).to(device)
+        total += model.loss(tokens[:, :-1], tokens[:, 1:]).item() * len(tokens)
+    return total / len(windows)
+
+
+class Trainer:
+    """A model, its average, its optimizer, and the best weights so far."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self.task, self.device = task, device
+        self.model = GPT(task.shape)
+        self.model.initialise(task.seed)
+        if task.initial_weights is not None:
+            self.model.load_state_dict(task.initial_weights)
+        self.model.to(device)
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.parameters = list(self.model.parameters())
+        self.averages = list(self.averaged.parameters())
+        self.optimizer = self._optimizer()
+        self.best = self._copy_of_average()
+        self.progress = Progress()
+        self.interval = self._empty_interval()
+        self.n_params = task.shape.parameter_counts()["body"]
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        recipe = self.task.recipe
+        decayed = [parameter for parameter in self.parameters if parameter.dim() == 2]
+        others = [parameter for parameter in self.parameters if parameter.dim() < 2]
+        return torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": recipe.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=recipe.learning_rate,
+            betas=(recipe.beta_1, recipe.beta_2),
+            fused=True,
+        )
+
+    def _copy_of_average(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.averaged.state_dict().items()}
+
+    def _empty_interval(self) -> dict[str, Tensor]:
+        """Sums over the steps since the last evaluation, kept on the device."""
+        return {
+            name: torch.zeros((), device=self.device) for name in ("steps", "loss", "gradient_norm", "largest_norm")
+        }
+
+    def train_step(self) -> None:
+        """One update.  Raises TrainingFailure before it if the loss or the gradient is not finite."""
+        recipe, progress = self.task.recipe, self.progress
+        learning_rate = recipe.learning_rate_at(self.n_params, progress.step)
+        tokens = torch.from_numpy(self.task.batches[progress.step]).to(self.device, non_blocking=True)
+        loss = self.model.loss(tokens[:, :-1], tokens[:, 1:])
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
+        if not math.isfinite(loss.item() + norm.item()):
+            raise TrainingFailure(
+                f"step {progress.step}: loss {loss.item()}, gradient norm {norm.item()} at learning rate "
+                f"{learning_rate:.3g}; last good evaluation at step {progress.best_step}"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        progress.step += 1
+        with torch.no_grad():
+            torch._foreach_lerp_(self.averages, self.parameters, recipe.averaging_weight(progress.step))
+            self.interval["steps"] += 1
+            self.interval["loss"] += loss
+            self.interval["gradient_norm"] += norm
+            torch.maximum(self.interval["largest_norm"], norm, out=self.interval["largest_norm"])
+
+    def evaluate(self) -> None:
+        """Judges the averaged weights, keeps them if they are the best so far, adds a row to the curve."""
+        recipe, progress = self.task.recipe, self.progress
+        loss = held_out_loss(self.averaged, self.task.stop_windows, self.device)
+        if not math.isfinite(loss):
+            raise TrainingFailure(f"step {progress.step}: validation loss {loss}")
+        steps = int(self.interval["steps"].item())
+        progress.curve.append(
+            {
+                "step": progress.step,
+                "tokens": progress.step * recipe.batch_sequences * self.task.shape.n_ctx,
+                "validation_loss": loss,
+                "train_loss": self.interval["loss"].item() / steps if steps else None,
+                "gradient_norm": self.interval["gradient_norm"].item() / steps if steps else None,
+                "largest_gradient_norm": self.interval["largest_norm"].item() if steps else None,
+            }
+        )
+        self.interval = self._empty_interval()
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_step = loss, progress.step
+            self.best = self._copy_of_average()
+        if loss < progress.improved_loss - recipe.tolerance:
+            progress.improved_loss, progress.improved_step = loss, progress.step
+        progress.next_evaluation = recipe.next_evaluation(progress.step)
+
+    def stopped_by(self) -> str | None:
+        progress = self.progress
+        if progress.step >= self.task.planned_steps:
+            return "plan" if self.task.one_pass else "budget"
+        if not self.task.one_pass and self.task.recipe.out_of_patience(progress.step, progress.improved_step):
+            return "patience"
+        return None
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "interval": self.interval,
+            "progress": vars(self.progress),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+        self.interval = {name: tensor.to(self.device) for name, tensor in state["interval"].items()}
+        self.progress = Progress(**state["progress"])
+
+
+def train(task: Task, state_folder: Path, device: torch.device, clock: Callable[[], float] = time.monotonic) -> Trained:
+    """Trains until patience, plan or budget ends, going on from the checkpoint in `state_folder` if there is one.
+
+    Raises TrainingFailure if a loss or a gradient is not finite.
+    """
+    trainer = Trainer(task, device)
+    state = load_checkpoint(state_folder)
+    if state is not None:
+        trainer.restore(state)
+    progress = trainer.progress
+    started, saved = clock() - progress.seconds, clock()
+    if progress.step == 0:
+        trainer.evaluate()
+    while True:
+        trainer.train_step()
+        stopped_by = None
+        if progress.step >= progress.next_evaluation or progress.step >= task.planned_steps:
+            trainer.evaluate()
+            stopped_by = trainer.stopped_by()
+        progress.seconds = clock() - started
+        if stopped_by:
+            return Trained(trainer.best, progress, stopped_by)
+        if clock() - saved > CHECKPOINT_SECONDS:
+            save_checkpoint(state_folder, trainer.state())
+            saved = clock()

@@ -1,0 +1,118 @@
+"""GPT-2: decoder-only, pre-layer-norm, learned positions, GELU, tied embeddings.
+
+Letters in shapes: B sequences, T positions, C = d_model, H heads, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workflow_scripts.training.shape import ModelShape
+
+
+class Attention(nn.Module):
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.n_head = shape.n_head
+        self.qkv = nn.Linear(shape.d_model, 3 * shape.d_model)
+        self.out = nn.Linear(shape.d_model, shape.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)  # each B H T C/H
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(y.transpose(1, 2).reshape(B, T, C))
+
+
+class Block(nn.Module):
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.norm_1 = nn.LayerNorm(shape.d_model)
+        self.attention = Attention(shape)
+        self.norm_2 = nn.LayerNorm(shape.d_model)
+        self.up = nn.Linear(shape.d_model, 4 * shape.d_model)
+        self.down = nn.Linear(4 * shape.d_model, shape.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm_1(x))
+        return x + self.down(F.gelu(self.up(self.norm_2(x)), approximate="tanh"))
+
+
+class GPT(nn.Module):
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocab_size, shape.d_model)
+        self.position = nn.Embedding(shape.n_ctx, shape.d_model)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
+        self.norm = nn.LayerNorm(shape.d_model)
+
+    def initialise(self, seed: int) -> None:
+        """Normal weights: std 0.1 for embeddings, 0.5 / sqrt(fan-in) for matrices, residual outputs scaled by
+        1 / sqrt(2 n_layer) as in GPT-2; biases zero.
+
+        GPT-2's own std of 0.02 is the same rule at its width of 768; at widths of 16 to 64 it costs 0.14 nats after a
+        million tokens (docs/trainer.md).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if name in ("embedding.weight", "position.weight"):
+                nn.init.normal_(parameter, std=0.1, generator=generator)
+            elif parameter.dim() == 2:
+                std = 0.5 / parameter.shape[1] ** 0.5
+                if name.endswith(("out.weight", "down.weight")):
+                    std /= (2 * self.shape.n_layer) ** 0.5
+                nn.init.normal_(parameter, std=std, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """tokens (B, T) -> the last layer's states after the final norm (B, T, C)."""
+        x = self.embedding(tokens) + self.position.weight[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats a token; tokens and targets are (B, T)."""
+        hidden = self.hidden(tokens)
+        return linear_cross_entropy(hidden.flatten(0, 1), self.embedding.weight, targets.flatten())
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Loss and gradients of the head in one go, chunk by chunk, so that no (B·T, V) tensor outlives its chunk."""
+
+    CHUNK = 512
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN001
+        n = targets.shape[0]
+        loss = hidden.new_zeros(())
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight)
+        for start in range(0, n, _LinearCrossEntropy.CHUNK):
+            part = slice(start, start + _LinearCrossEntropy.CHUNK)
+            h, y = hidden[part], targets[part, None]
+            log_p = F.log_softmax(h @ weight.T, dim=-1)
+            loss -= log_p.gather(1, y).sum()
+            delta = log_p.exp_()
+            delta.scatter_add_(1, y, delta.new_full(y.shape, -1.0))
+            torch.mm(delta, weight, out=grad_hidden[part])
+            grad_weight.addmm_(delta.T, h)
+        ctx.save_for_backward(grad_hidden.div_(n), grad_weight.div_(n))
+        return loss / n
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grad, grad_weight * grad, None
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy (nats) of softmax(hidden @ weight.T); hidden (n, C), weight (V, C), targets (n,)."""
+    if torch.is_grad_enabled():
+        return _LinearCrossEntropy.apply(hidden, weight, targets)
+    chunks = zip(hidden.split(_LinearCrossEntropy.CHUNK), targets.split(_LinearCrossEntropy.CHUNK), strict=True)
+    return sum(F.cross_entropy(h @ weight.T, y, reduction="sum") for h, y in chunks) / targets.shape[0]
