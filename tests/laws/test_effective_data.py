@@ -93,6 +93,16 @@ def test_the_rule_alone_decides_what_enters_the_fit():
     assert (table.in_fit == expected).all()
 
 
+def test_intervals_are_null_where_they_leave_the_curve():
+    runs = simulate_runs(scratch=(10_000, 20_000, 35_000, 60_000))
+    table = fit_runs(check_runs(runs), RULE, "excerpt").table
+    for cell, null in ((only(table, 196608, 200_000), "d_e_high"), (only(table, 6144, 0), "d_e_low")):
+        assert np.isnan(getattr(cell, null))
+    ends = table[["d_e_low", "d_e_high"]].to_numpy()
+    assert (np.isnan(ends) | (ends >= 9_999)).all()
+    assert (np.isnan(ends) | (ends <= 60_001)).all()
+
+
 def test_zero_shot_cells_have_rows_and_stay_out_of_the_fit():
     table = fit_runs(check_runs(simulate_runs()), RULE, "excerpt").table
     zero_shot = table[table.d_f == 0]

@@ -9,7 +9,7 @@ import pytest
 from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import main
-from workflow_scripts.laws.runs import check_runs
+from workflow_scripts.laws.runs import NEEDED, check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.summary import summarise
 
@@ -60,6 +60,11 @@ def test_two_sources_get_a_law_each(quick):
     both = pd.concat([quick, code[code["init"] == "code"]])
     laws = summarise(fit_runs(check_runs(both), RULE, "excerpt"))["sources"]
     assert set(laws) == {"english", "code"}
+
+
+def test_the_needed_columns_and_arms_are_enough(quick):
+    bare = quick[quick.arm.isin(["finetune", "scratch"]) & (quick.unit == "excerpt")][list(NEEDED)]
+    assert law_of(bare, unit="document")["n_cells"] == 30
 
 
 def test_a_short_scratch_grid_censors_cells_and_the_law_survives():

@@ -12,7 +12,7 @@ PLANTED = Noise(pretrain=0.03, prefix=0.02, run=0.01)
 
 @pytest.fixture(scope="module")
 def cells():
-    return collect_cells(check_runs(simulate_runs(noise=PLANTED, seeds=range(6), document_size=None)))
+    return collect_cells(check_runs(simulate_runs(noise=PLANTED, seeds=range(4), document_size=None)))
 
 
 def test_components_are_recovered(cells):

@@ -79,7 +79,7 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     random = np.random.default_rng(fit.seed)
     noise = cells.noise.draw(fit.draws, random)
     measured = _redraw(cells, noise)
-    table = _with_intervals(table, measured)
+    table = _with_intervals(cells, table, measured)
     return Fitted(cells, table, [_fit_source(cells, table, noise, source, random) for source in _sources(table)])
 
 
@@ -108,14 +108,32 @@ def _redraw(cells: Cells, noise: np.ndarray) -> Effective:
     return effective_data(cells, centre + noise[:, :n_points], cells.tuned.test_loss.to_numpy() + noise[:, n_points:])
 
 
-def _with_intervals(table: pd.DataFrame, measured: Effective) -> pd.DataFrame:
-    """95 % intervals of D_E and D_T (null where they leave the from-scratch curve), and the share of draws below D_F."""
-    low = np.exp(np.quantile(measured.low, 0.025, axis=0, method="inverted_cdf"))
-    high = np.exp(np.quantile(measured.high, 0.975, axis=0, method="inverted_cdf"))
-    low, high = np.where(low > 0, low, np.nan), np.where(np.isfinite(high), high, np.nan)
+def _with_intervals(cells: Cells, table: pd.DataFrame, measured: Effective) -> pd.DataFrame:
+    """Adds 95 % intervals of D_E and D_T (null where they leave the from-scratch curve) and `probability_of_harm`, the
+    share of draws in which D_E is known to be below D_F."""
+    ends = (
+        np.quantile(measured.low, 0.025, axis=0, method="inverted_cdf"),
+        np.quantile(measured.high, 0.975, axis=0, method="inverted_cdf"),
+    )
+    low, high = (np.exp(np.where(np.isfinite(end), end, np.nan)) for end in ends)
     d_f = table.d_f.to_numpy(dtype=float)
-    hurts = (np.exp(measured.middle) < d_f).mean(axis=0)
-    return table.assign(d_e_low=low, d_e_high=high, d_t_low=low - d_f, d_t_high=high - d_f, probability_of_harm=hurts)
+    middle, (first, _) = measured.middle, _reach(cells)
+    harmed = np.where(middle == -np.inf, np.exp(first) <= d_f, np.exp(middle) < d_f)
+    return table.assign(
+        d_e_low=low,
+        d_e_high=high,
+        d_t_low=low - d_f,
+        d_t_high=high - d_f,
+        probability_of_harm=harmed.mean(axis=0),
+    )
+
+
+def _reach(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """ln D at both ends of the from-scratch curve of each tuned cell."""
+    first, last = np.empty(len(cells.tuned)), np.empty(len(cells.tuned))
+    for curve in cells.curves:
+        first[curve.cells], last[curve.cells] = curve.log_d[0], curve.log_d[-1]
+    return first, last
 
 
 def observe(cells: Cells, effective: Effective, chosen: np.ndarray) -> Observed:
@@ -123,9 +141,7 @@ def observe(cells: Cells, effective: Effective, chosen: np.ndarray) -> Observed:
 
     A fine-tuned run at its budget has a loss too high: its D_E is a lower limit.
     """
-    first, last = np.empty(len(cells.tuned)), np.empty(len(cells.tuned))
-    for curve in cells.curves:
-        first[curve.cells], last[curve.cells] = curve.log_d[0], curve.log_d[-1]
+    first, last = _reach(cells)
     middle = effective.middle
     side = np.where(np.isinf(middle), np.sign(middle), 0.0)
     value = np.select([side > 0, side < 0], [np.broadcast_to(last, side.shape), first], middle)

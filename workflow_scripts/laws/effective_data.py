@@ -55,6 +55,7 @@ class Cells:
     noise: Noise
     """Cells are counted over `scratch`, then `tuned`."""
     pretrain_seeds: int
+    """Different pre-trained models behind the seeds of a cell, at most."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,16 @@ def collect_cells(runs: pd.DataFrame) -> Cells:
     tuned = means[~means.scratch].rename(columns={"init": "source", "d_chars": "d_f"}).drop(columns="scratch")
     scratch, tuned = scratch.reset_index(drop=True), tuned.reset_index(drop=True)
     curves = _curves(scratch, tuned)
-    seeds = runs[runs.arm.isin(["pretrain", "zero_shot"])].seed.nunique() or tuned_runs.seed.nunique()
+    seeds = _pretrain_seeds(runs, tuned_runs)
     noise = estimate_noise(used, pretrain_seeds=seeds, scatter=_scatter(scratch, curves))
     return Cells(scratch, tuned, curves, noise, seeds)
+
+
+def _pretrain_seeds(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> int:
+    """Pre-training seeds that are paired with fine-tuning seeds; a table without pre-trained models is taken as paired."""
+    tuned = set(tuned_runs.seed)
+    pretrained = set(runs.seed[runs.arm.isin(["pretrain", "zero_shot"])])
+    return len(tuned & pretrained) if pretrained else len(tuned)
 
 
 def _means(used: pd.DataFrame) -> pd.DataFrame:

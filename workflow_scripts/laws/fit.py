@@ -109,7 +109,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         runs = read_runs(arguments.runs, _renaming(arguments.rename))
         fitted = fit_runs(runs, _fit_of(arguments.fit, runs), arguments.unit)
-    except (RunsError, ValidationError) as error:
+    except ValidationError as error:
+        raise SystemExit(f"--fit {arguments.fit}: {error}") from error
+    except RunsError as error:
         raise SystemExit(str(error)) from error
     print(sentences(write_results(runs, fitted, arguments.out)))
 

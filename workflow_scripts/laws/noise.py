@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import cho_factor, cho_solve, helmert
 
-SHARED_RATIOS = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 6.0])
-SCRATCH_RATIOS = np.geomspace(0.35, 2.8, 7)
+SHARED_RATIOS = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0, 4.5, 6.5])
+SCRATCH_RATIOS = np.geomspace(0.4, 2.5, 5)
 SMALLEST_DEVIATION = 1e-7
 """Nats: what a table without any noise is taken to have, so that weights stay finite."""
 

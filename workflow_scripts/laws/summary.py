@@ -165,8 +165,8 @@ def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict
         decades = float(np.log10(values.max() / values.min()))
         if decades < ENOUGH_DECADES[name] - 1e-9:
             yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
-    if summary["n_censored"]:
-        yield f"{summary['n_censored']} cells of the fit lie outside the from-scratch curves and count as limits."
+    if outside := int((cells.censored != "none").sum()):
+        yield f"{outside} cells of the fit lie outside the from-scratch curves and count as limits."
     if at_budget := int(cells.lower_bound.sum()):
         yield f"{at_budget} fine-tuned cells stopped at their budget: their D_E count as lower limits."
     ours = (fitted.table.source == fit.source) & (fitted.table.unit == cells.unit.iloc[0])
