@@ -99,6 +99,14 @@ def test_draws_side_by_side_equal_draws_one_by_one():
         assert together.beta[i] == pytest.approx(alone.beta[0], abs=1e-6)
 
 
+def test_every_draw_converges_even_where_the_law_fits_badly():
+    """Large residuals slow plain Gauss-Newton down: hundreds of draws were left unfinished."""
+    design = grid(0.1)
+    noise = np.random.default_rng(0).standard_normal((300, 16))
+    values = measured(design, 4.0, 0.3, 0.3).log_d_e + 0.8 * noise
+    assert fit_law(design, Observed(values, np.zeros_like(values)), np.array([8.0, 0.3, 0.3])).converged.all()
+
+
 def test_no_transfer_at_all_ends_on_a_bound_and_says_so():
     design = grid()
     nothing = Observed(np.log(design.d_f)[None] - 0.2, np.zeros((1, 16)))

@@ -84,7 +84,11 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         "estimators": {name: _other(fit, *other) for name, other in OTHERS.items()},
         "status": fit.best.status,
         "starts": {"tried": fit.best.starts, "agreed": fit.best.agreed},
-        "draws": {"number": len(fit.draws.ln_k), "not_converged": int((~fit.draws.converged).sum())},
+        "draws": {
+            "number": len(fit.draws.ln_k),
+            "not_converged": int((~fit.draws.converged).sum()),
+            "on_a_bound": int(fit.draws.on_bound.sum()),
+        },
     }
     return summary | {"warnings": list(_warnings(fitted, fit, cells, summary))}
 
@@ -166,12 +170,12 @@ def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict
         if decades < ENOUGH_DECADES[name] - 1e-9:
             yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
     if outside := int((cells.censored != "none").sum()):
-        yield f"{outside} cells of the fit lie outside the from-scratch curves and count as limits."
+        yield f"{outside} of {len(cells)} cells of the fit are outside the from-scratch curves and count as limits."
     if at_budget := int(cells.lower_bound.sum()):
-        yield f"{at_budget} fine-tuned cells stopped at their budget: their D_E count as lower limits."
+        yield f"{at_budget} of {len(cells)} cells of the fit stopped at their budget: their D_E count as lower limits."
     ours = (fitted.table.source == fit.source) & (fitted.table.unit == cells.unit.iloc[0])
     if bounds := int((ours & fitted.table.upper_bound).sum()):
-        yield f"{bounds} cells are read from from-scratch runs at their budget: upper limits, kept out of the fit."
+        yield f"Read from a from-scratch run at its budget, thus upper limits and kept out of the fit: {bounds} cells."
     if fitted.cells.pretrain_seeds < 2:
         yield "One pre-training seed: every interval is conditional on the pre-trained weights."
     if not fitted.cells.noise.from_seeds:
@@ -183,8 +187,11 @@ def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict
             f"Cells scatter about the law by {np.expm1(fit.extra_deviation):.0%} of D_E beyond what seeds explain:"
             " the law is not the whole story here."
         )
-    if summary["draws"]["not_converged"] > len(fit.draws.ln_k) // 100:
-        yield f"{summary['draws']['not_converged']} of {len(fit.draws.ln_k)} draws did not converge."
+    number, unfinished, on_a_bound = summary["draws"].values()
+    if unfinished > number // 100:
+        yield f"{unfinished} of {number} draws did not converge."
+    if on_a_bound > number // 40:
+        yield f"{on_a_bound} of {number} draws end on a bound of the search: so may the intervals."
     miss = summary["largest_size_error_factor"]
     if miss is None:
         yield "The largest size could not be predicted from the smaller ones."
