@@ -1,6 +1,4 @@
 # What the stages' rules share: the experiment, the identities of code, the jobs of the grid.
-import fcntl
-import os
 import sys
 from glob import glob
 from pathlib import Path
@@ -13,6 +11,7 @@ from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.experiment import ConfigurationError, Experiment
+from workflow_scripts.locks import try_lock
 from workflow_scripts.store import canonical_json
 from workflow_scripts.training.progress import write_plan
 
@@ -83,10 +82,7 @@ def specifications(wildcards, output):
 def start_work():
     """Holds a lock as long as this process works, and notes what there is to do (see workflow_scripts/launch.py)."""
     global WORKING
-    os.makedirs("results", exist_ok=True)
-    WORKING = open("results/.working", "a")
-    try:
-        fcntl.flock(WORKING, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    WORKING = try_lock(Path("results/.working"))
+    if WORKING is None:
         sys.exit("Another Snakemake is at work in this folder.")
-    write_plan(Path(PLAN), {run.folder: EXPERIMENT.expected_flops(run) for run in EXPERIMENT.runs})
+    write_plan(Path(PLAN), {run.folder: EXPERIMENT.expected_cost(run) for run in EXPERIMENT.runs})

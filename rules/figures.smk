@@ -8,7 +8,13 @@ rule figure:
     input:
         LAWS,
     output:
-        multiext(f"{RESULTS}/figures/{{figure}}", ".svg", ".png"),
+        svg=report(
+            f"{RESULTS}/figures/{{figure}}.svg",
+            caption="../config/report/{figure}.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        png=f"{RESULTS}/figures/{{figure}}.png",
     log:
         f"{RESULTS}/logs/figures/{{figure}}.log",
     wildcard_constraints:
@@ -21,7 +27,7 @@ rule figure:
     params:
         laws=subpath(input[0], parent=True),
         target=EXPERIMENT.target,
-        out=subpath(output[0], strip_suffix=".svg"),
+        out=subpath(output.svg, strip_suffix=".svg"),
         code=lambda wildcards: code_hash(f"workflow_scripts.figures.{wildcards.figure}"),
     shell:
         "python -m workflow_scripts.figures.{wildcards.figure} --laws {params.laws} --target {params.target}"
@@ -33,7 +39,12 @@ rule coefficients:
         LAWS,
     output:
         csv=f"{RESULTS}/figures/coefficients.csv",
-        html=f"{RESULTS}/figures/coefficients.html",
+        html=report(
+            f"{RESULTS}/figures/coefficients.html",
+            caption="../config/report/coefficients.rst",
+            category="Figures",
+            labels={"figure": "coefficients"},
+        ),
     log:
         f"{RESULTS}/logs/figures/coefficients.log",
     conda:
@@ -53,6 +64,8 @@ rule coefficients:
 
 rule report:
     input:
+        "workflow_scripts/figures/report.html.j2",
+        expand("config/report/{figure}.rst", figure=FIGURES),
         LAWS,
         rules.coefficients.output,
         expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=FIGURES, suffix=["svg", "png"]),
@@ -60,7 +73,12 @@ rule report:
         [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
         [f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.used_corpora],
     output:
-        f"{RESULTS}/report.html",
+        report(
+            f"{RESULTS}/report.html",
+            caption="../config/report/report.rst",
+            category="Report",
+            labels={"figure": "report"},
+        ),
     log:
         f"{RESULTS}/logs/figures/report.log",
     conda:

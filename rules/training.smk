@@ -22,10 +22,12 @@ rule pretrain:
         initial="",
         tokens=subpath(input.tokens, ancestor=2),
         plan=PLAN,
+        checkpoint_seconds=EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.loop"),
     shell:
         "python -m workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
-        " {params.initial} --plan {params.plan} --out {output.manifest} --gpus {resources.gpu}"
+        " {params.initial} --plan {params.plan}"
+        " --checkpoint-seconds {params.checkpoint_seconds} --out {output.manifest} --gpus {resources.gpu}"
         " --threads {threads} 2>&1 | tee {log} >&2"
 
 
@@ -55,4 +57,5 @@ use rule pretrain as finetune with:
         initial=f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}",
         tokens=subpath(input.tokens, ancestor=2),
         plan=PLAN,
+        checkpoint_seconds=EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.loop"),

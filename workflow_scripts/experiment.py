@@ -198,6 +198,8 @@ class Experiment(Strict):
     fit: Fit
     gpu: int = Field(1, ge=0, le=1)
     """GPUs a training job takes where there are any; 0 keeps it on the CPU."""
+    checkpoint_seconds: float = Field(60, ge=0)
+    """A run that is killed loses at most this much work."""
     share_process_below: int = Field(0, ge=0)
     """Cells of fewer characters than this share a process; only a matter of speed."""
 
@@ -328,10 +330,11 @@ class Experiment(Strict):
         """The pre-training run whose weights a fine-tuning run of the same seed starts from."""
         return Run("pretrain", run.source, "document", run.size, None, run.seed)
 
-    def expected_flops(self, run: Run) -> float:
-        """A rough cost, for progress and order only: 20 presented tokens a character of D, half a million more."""
-        tokens = self.pretrain.tokens if run.arm == "pretrain" else 20 * run.characters + 500_000
-        return tokens * self.shapes[run.size].flops_per_token(with_head=True)
+    def expected_cost(self, run: Run) -> float:
+        """A rough cost, for the expected end only: some 17 presented tokens a character of D, evaluations that are
+        worth 300,000 more, and what a token costs whatever the model's size."""
+        tokens = self.pretrain.tokens if run.arm == "pretrain" else 17 * run.characters
+        return (tokens + 300_000) * (self.shapes[run.size].flops_per_token(with_head=True) + 400_000)
 
 
 def explain(error: ValidationError, name: str) -> str:

@@ -9,32 +9,19 @@ this folder: this command holds a lock of its own, which dies with it, and so do
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
 
 import yaml
 
 from workflow_scripts.files import read_json
 from workflow_scripts.laws.fit import sentences
+from workflow_scripts.locks import try_lock
 
 RESULTS = Path("results")
 CONFIG = "config/config.yaml"
 QUIET = ("--quiet", "host", "reason", "rules")
-
-
-def acquired(path: Path) -> IO[str] | None:
-    """The open file while no other process holds a lock on it, else None.  Closing it, or dying, frees the lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a")  # noqa: SIM115 - the caller keeps it
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 def snakemake(*arguments: str) -> int:
@@ -50,8 +37,8 @@ def outcome(config: str) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
-    launching = acquired(RESULTS / ".launching")
-    working = acquired(RESULTS / ".working")
+    launching = try_lock(RESULTS / ".launching")
+    working = try_lock(RESULTS / ".working")
     if launching is None or working is None:
         sys.exit("Another `make run` or `snakemake` is at work in this folder: wait for it, or stop it first.")
     if any(Path(".snakemake/locks").glob("*")):

@@ -7,7 +7,6 @@ Snakemake may delete and recreate its outputs without losing the work behind the
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.files import temporary_beside, write_json
+from workflow_scripts.locks import owner, try_lock, wait_for_lock
 
 STORE = Path("results/store")
 
@@ -35,20 +35,12 @@ def key_of(identity: Mapping[str, Any]) -> str:
 
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on `path` for the block.  The kernel frees it when the process dies, however it dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            print(
-                f"{path.stem}: process {file.read().strip() or '?'} is making it; waiting", file=sys.stderr, flush=True
-            )
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    """Holds the lock `path` for the block; says so if it has to wait for another process."""
+    file = try_lock(path)
+    if file is None:
+        print(f"{path.stem}: process {owner(path)} is making it; waiting", file=sys.stderr, flush=True)
+        file = wait_for_lock(path)
+    with file:
         yield
 
 

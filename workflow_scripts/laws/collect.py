@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         if not path.exists():
             raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
         rows.append(row(labels, read_json(path)))
-    table = pd.DataFrame(rows).convert_dtypes(convert_string=False, convert_floating=False)
+    table = pd.DataFrame(rows).astype({"pretrain_tokens": "Int64", "best_tokens": "Int64"})
     with written(arguments.out) as temporary:
         table.to_parquet(temporary, index=False)
 

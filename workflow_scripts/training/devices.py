@@ -6,7 +6,6 @@ The lock lives as long as the process, so a crash frees its device.  A scheduler
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 import time
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from workflow_scripts.locks import try_lock
 
 LEASES = Path(tempfile.gettempdir()) / "gpu-leases"
 POLL_SECONDS = 2.0
@@ -34,12 +35,9 @@ def leased_index(names: list[str]) -> Iterator[int]:
     LEASES.mkdir(exist_ok=True, mode=0o1777)
     while True:
         for index, name in enumerate(names):
-            with open(LEASES / f"{name.replace('/', '_')}.lock", "a") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                yield index
+            if lease := try_lock(LEASES / f"{name.replace('/', '_')}.lock"):
+                with lease:
+                    yield index
                 return
         time.sleep(POLL_SECONDS)
 

@@ -25,7 +25,6 @@ from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
 EVALUATION_SEQUENCES = 64
-CHECKPOINT_SECONDS = 15.0
 
 
 class TrainingFailure(RuntimeError):
@@ -204,7 +203,13 @@ class Trainer:
         self.progress = Progress(**state["progress"])
 
 
-def train(task: Task, state_folder: Path, device: torch.device, clock: Callable[[], float] = time.monotonic) -> Trained:
+def train(
+    task: Task,
+    state_folder: Path,
+    device: torch.device,
+    checkpoint_seconds: float = 60.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained:
     """Trains until patience, plan or budget ends, going on from the checkpoint in `state_folder` if there is one.
 
     Raises TrainingFailure if a loss or a gradient is not finite.
@@ -226,6 +231,6 @@ def train(task: Task, state_folder: Path, device: torch.device, clock: Callable[
         progress.seconds = clock() - started
         if stopped_by:
             return Trained(trainer.best, progress, stopped_by)
-        if clock() - saved > CHECKPOINT_SECONDS:
+        if clock() - saved > checkpoint_seconds:
             save_checkpoint(state_folder, trainer.state())
             saved = clock()

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from workflow_scripts.files import read_json, write_json
 
+
 def finished(folder: Path, runs: dict[str, float]) -> set[str]:
     return {name for name in runs if (folder / name / "run.json").exists()}
 
 
 def write_plan(plan: Path, runs: dict[str, float]) -> None:
-    """Notes when the work starts and what is already there; `runs` is run folder beside the plan -> expected FLOPs."""
+    """Notes when the work starts and what is already there; `runs` is run folder beside the plan -> expected cost."""
     done = sorted(finished(plan.parent, runs))
     write_json(plan, {"started": time.time(), "done_at_start": done, "runs": runs})
 

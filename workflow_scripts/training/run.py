@@ -38,8 +38,8 @@ SPIKE_STEPS = 10
 class Runner:
     """What the runs of one process share: tokens, device, folders."""
 
-    def __init__(self, tokens: Path, initial: Path | None, device: torch.device) -> None:
-        self.tokens, self.device = tokens, device
+    def __init__(self, tokens: Path, initial: Path | None, device: torch.device, checkpoint_seconds: float) -> None:
+        self.tokens, self.device, self.checkpoint_seconds = tokens, device, checkpoint_seconds
         self.initial = initial / "model.safetensors" if initial else None
         if self.initial and not self.initial.exists():
             raise DataError(f"{self.initial}: the pre-trained weights are missing; delete {initial}.json and run again")
@@ -134,7 +134,7 @@ class Runner:
             one_pass="tokens" in spec["data"],
             initial_weights=initial,
         )
-        return train(task, state, self.device)
+        return train(task, state, self.device, self.checkpoint_seconds)
 
     def _outcome(
         self, spec: Mapping[str, Any], shape: ModelShape, corpus: Corpus, trained: Trained, data: TokenSet | None
@@ -188,6 +188,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--initial", type=Path, help="folder of the run whose weights these runs start from")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the runs, written when all are done")
     parser.add_argument("--plan", type=Path, help="what the whole experiment has to do, for the progress line")
+    parser.add_argument("--checkpoint-seconds", type=float, default=60.0)
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args(argv)
@@ -195,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
     manifest = {}
     try:
         with device(arguments.gpus) as chosen:
-            runner = Runner(arguments.tokens, arguments.initial, chosen)
+            runner = Runner(arguments.tokens, arguments.initial, chosen, arguments.checkpoint_seconds)
             for name, spec in arguments.runs.items():
                 entry = runner.train(Path(name), spec)
                 manifest[name] = {"key": entry.name, "status": read_json(entry / "run.json")["status"]}

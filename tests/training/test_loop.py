@@ -1,0 +1,162 @@
+"""A run goes to its best point, resumes to the last bit, and fails aloud."""
+
+import itertools
+
+import pytest
+import torch
+
+from tests.training.conftest import SHAPE
+from workflow_scripts.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint, save_checkpoint
+from workflow_scripts.training.loop import Trainer, TrainingFailure, held_out_loss, train
+from workflow_scripts.training.model import GPT
+
+CPU = torch.device("cpu")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+class Interrupted:
+    """Batches that end the process when a certain step is asked for."""
+
+    def __init__(self, batches, at):
+        self.batches, self.at, self.windows = batches, at, batches.windows
+
+    def __getitem__(self, step):
+        if step == self.at:
+            raise Killed
+        return self.batches[step]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def ticking():
+    """A clock that moves one second at each look, so that checkpoints fall at every other step or so."""
+    return itertools.count().__next__
+
+
+def same(first, second):
+    assert first.progress.curve == second.progress.curve
+    assert first.stopped_by == second.stopped_by
+    assert first.weights.keys() == second.weights.keys()
+    for name, tensor in first.weights.items():
+        assert torch.equal(tensor, second.weights[name]), name
+
+
+@pytest.mark.parametrize("kills", [[1], [7], [13, 14, 29], [3, 20, 21, 40, 41]])
+@pytest.mark.parametrize("checkpoint_seconds", [0, 5, 40])
+def test_a_killed_run_goes_on_to_the_same_bits(make_task, tmp_path, kills, checkpoint_seconds):
+    """Peers replay batches or lose random state on resuming."""
+    task = make_task()
+    whole = train(task, tmp_path / "whole", CPU, checkpoint_seconds=10**9)
+    assert whole.progress.step > max(kills)
+    for at in kills:
+        broken = Interrupted(task.batches, at)
+        with pytest.raises(Killed):
+            train(vary(task, batches=broken), tmp_path / "state", CPU, checkpoint_seconds, ticking())
+    same(train(task, tmp_path / "state", CPU, checkpoint_seconds, ticking()), whole)
+
+
+def vary(task, **changes):
+    return type(task)(**{**vars(task), **changes})
+
+
+def test_a_truncated_checkpoint_gives_way_to_the_one_before(make_task, tmp_path, capsys):
+    task = make_task()
+    whole = train(task, tmp_path / "whole", CPU, checkpoint_seconds=10**9)
+    with pytest.raises(Killed):
+        train(vary(task, batches=Interrupted(task.batches, 25)), tmp_path, CPU, 0, ticking())
+    assert (tmp_path / PREVIOUS).exists()
+    damaged = tmp_path / CURRENT
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    same(train(task, tmp_path, CPU, 0, ticking()), whole)
+    assert "not a whole checkpoint" in capsys.readouterr().err
+
+
+def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, {"step": 1})
+
+    def dies(state, path):
+        path.write_bytes(b"half")
+        raise Killed
+
+    monkeypatch.setattr(torch, "save", dies)
+    with pytest.raises(Killed):
+        save_checkpoint(tmp_path, {"step": 2})
+    assert load_checkpoint(tmp_path) == {"step": 1}
+
+
+def test_no_checkpoint_is_no_state(tmp_path):
+    assert load_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_the_weights_are_those_of_the_lowest_validation_loss(make_task, tmp_path):
+    """Peers test the last weights."""
+    task = make_task()
+    trained = train(task, tmp_path, CPU)
+    losses = [row["validation_loss"] for row in trained.progress.curve]
+    model = GPT(SHAPE)
+    model.load_state_dict(trained.weights)
+    assert held_out_loss(model, task.stop_windows, CPU) == min(losses) == trained.progress.best_loss
+    assert losses[-1] > min(losses), "this set is small enough to over-fit"
+
+
+def test_the_initial_weights_are_a_candidate(make_task, tmp_path):
+    """Ossification: where fine-tuning only hurts, the run says so by its best step, 0."""
+    good = train(make_task(characters=1500), tmp_path / "a", CPU)
+    task = make_task(characters=60, initial_weights=good.weights, recipe={"learning_rate": 0.5, "warmup_steps": 1})
+    hurt = train(task, tmp_path / "b", CPU)
+    assert hurt.progress.best_step == 0
+    assert all(torch.equal(hurt.weights[name], good.weights[name]) for name in good.weights)
+
+
+def test_patience_budget_and_plan_are_told_apart(make_task, tmp_path):
+    assert train(make_task(), tmp_path / "a", CPU).stopped_by == "patience"
+    budget = train(make_task(recipe={"budget_epochs": 1.0}), tmp_path / "b", CPU)
+    assert budget.stopped_by == "budget"
+    one_pass = make_task(one_pass=True)
+    planned = train(one_pass, tmp_path / "c", CPU)
+    assert planned.stopped_by == "plan"
+    assert planned.progress.step == one_pass.batches.windows // one_pass.recipe.batch_sequences
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(make_task):
+    trainer = Trainer(make_task(), CPU)
+    trainer.train_step()
+    with torch.no_grad():
+        trainer.model.norm.weight[0] = float("nan")
+    before = [parameter.clone() for parameter in trainer.parameters]
+    with pytest.raises(TrainingFailure, match=r"step 1: loss nan.*learning rate"):
+        trainer.train_step()
+    assert all(
+        torch.equal(a, b) or (a.isnan() == b.isnan()).all() for a, b in zip(before, trainer.parameters, strict=True)
+    )
+    assert trainer.progress.step == 1
+
+
+def test_the_same_weights_always_give_the_same_loss(make_task):
+    """Peers evaluate on random batches."""
+    task, model = make_task(), GPT(SHAPE)
+    model.initialise(0)
+    assert len({held_out_loss(model, task.stop_windows, CPU) for _ in range(3)}) == 1
+
+
+def test_golden_trace(make_task):
+    """Losses of the first 20 steps, so that a refactoring that changes the computation is seen."""
+    trainer = Trainer(make_task(seed=3), CPU)
+    trace = []
+    for _ in range(20):
+        trainer.train_step()
+        trace.append(trainer.interval["loss"].item())
+    losses = [second - first for first, second in zip([0.0, *trace], trace, strict=False)]
+    assert losses == pytest.approx(GOLDEN, abs=2e-4)
+
+
+GOLDEN = [
+    3.5395, 3.6278, 3.7263, 3.6784, 3.7040, 3.5982, 3.6928, 3.7127, 3.6161, 3.6317,
+    3.7198, 3.6587, 3.5658, 3.6008, 3.5436, 3.5453, 3.5412, 3.6482, 3.6422, 3.5971,
+]  # fmt: skip

@@ -1,0 +1,78 @@
+"""The model is the one that the counts describe, and its fused loss is the plain one."""
+
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workflow_scripts.training.model import GPT, linear_cross_entropy
+from workflow_scripts.training.shape import ModelShape
+
+shapes = st.builds(
+    lambda n_layer, heads, width, n_ctx, vocab_size: ModelShape(n_layer, heads * width, heads, n_ctx, vocab_size),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 12),
+    st.integers(2, 40),
+    st.integers(3, 300),
+)
+
+
+@given(shapes)
+@settings(max_examples=30, deadline=None)
+def test_counts_are_those_of_the_model_in_every_group(shape):
+    model, counts = GPT(shape), shape.parameter_counts()
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    assert sum(sizes.values()) == counts["total"]
+    assert sizes["embedding.weight"] == counts["embedding"]
+    assert sizes["position.weight"] == counts["position"]
+    matrices = sum(p.numel() for name, p in model.blocks.named_parameters() if p.dim() == 2)
+    assert matrices == counts["body"] == 12 * shape.n_layer * shape.d_model**2
+
+
+def test_flops_count_the_head_only_when_asked():
+    shape = ModelShape(n_layer=2, d_model=64, n_head=2, n_ctx=128, vocab_size=1024)
+    assert shape.flops_per_token(with_head=False) == 6 * 98_304 + 6 * 2 * 128 * 64
+    assert shape.flops_per_token(with_head=True) - shape.flops_per_token(with_head=False) == 6 * 1024 * 64
+
+
+@given(st.integers(1, 1300), st.integers(0, 10**6))
+@settings(max_examples=15, deadline=None)
+def test_fused_loss_and_gradients_are_those_of_the_plain_head(n, seed):
+    """Also across chunk borders (512 rows a chunk)."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(n, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    weight = torch.randn(11, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    targets = torch.randint(0, 11, (n,), generator=generator)
+    fused = linear_cross_entropy(hidden, weight, targets)
+    fused_gradients = torch.autograd.grad(fused * 3, [hidden, weight])
+    plain = F.cross_entropy(hidden @ weight.T, targets)
+    plain_gradients = torch.autograd.grad(plain * 3, [hidden, weight])
+    torch.testing.assert_close(fused, plain)
+    torch.testing.assert_close(fused_gradients, plain_gradients)
+    with torch.no_grad():
+        torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets), plain)
+
+
+def test_a_position_sees_nothing_of_what_follows():
+    shape = ModelShape(n_layer=2, d_model=12, n_head=3, n_ctx=16, vocab_size=50)
+    model = GPT(shape)
+    model.initialise(0)
+    tokens = torch.arange(16)[None]
+    changed = tokens.clone()
+    changed[0, 10:] = 49
+    with torch.no_grad():
+        before, after = model.hidden(tokens), model.hidden(changed)
+    torch.testing.assert_close(before[:, :10], after[:, :10])
+    assert not torch.allclose(before[:, 10:], after[:, 10:])
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    shape = ModelShape(n_layer=1, d_model=8, n_head=2, n_ctx=8, vocab_size=20)
+    models = [GPT(shape) for _ in range(3)]
+    torch.manual_seed(1)
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        model.initialise(seed)
+    first, second, third = (torch.cat([p.flatten() for p in model.parameters()]) for model in models)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)

@@ -1,0 +1,57 @@
+"""The policies of the recipe, and that both arms share them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.conftest import RECIPE
+from workflow_scripts.experiment import Experiment
+
+
+@given(st.integers(1, 500), st.floats(1, 30))
+def test_the_average_weighs_step_t_by_a_power_of_t(steps, power):
+    """What the running update yields is a proper average: weights sum to one and grow with t."""
+    recipe = RECIPE.model_copy(update={"averaging_power": power})
+    weights: list[float] = []
+    for step in range(1, steps + 1):
+        newest = recipe.averaging_weight(step)
+        weights = [weight * (1 - newest) for weight in weights] + [newest]
+    assert sum(weights) == pytest.approx(1)
+    assert weights == sorted(weights)
+    assert recipe.averaging_weight(1) == 1
+
+
+def test_warm_up_ends_and_the_rate_stays():
+    peak = RECIPE.learning_rate_at(1536, 10**6)
+    assert peak == pytest.approx(RECIPE.learning_rate)
+    assert RECIPE.learning_rate_at(1536, 0) == pytest.approx(peak / RECIPE.warmup_steps)
+    assert RECIPE.learning_rate_at(1536, RECIPE.warmup_steps) == peak
+    assert RECIPE.learning_rate_at(15360, 10**6) < peak
+
+
+def test_no_run_ends_inside_its_warm_up():
+    experiment = Experiment.load("config/config.yaml")
+    assert experiment.recipe.minimum_steps > experiment.recipe.warmup_steps
+
+
+@given(st.integers(0, 10**6))
+def test_evaluations_always_move_on(step):
+    assert RECIPE.next_evaluation(step) > step
+
+
+def test_the_arms_differ_in_their_initial_weights_only():
+    """Peers gave the two arms different schedules; D_T then measures the schedule."""
+    experiment = Experiment.load("config/config.yaml")
+    scratch = {(r.unit, r.size, r.characters, r.seed): r for r in experiment.runs if r.arm == "scratch"}
+    compared = 0
+    for run in experiment.runs:
+        twin = scratch.get((run.unit, run.size, run.characters, run.seed))
+        if run.arm == "finetune" and twin:
+            ours, theirs = experiment.specification(run), experiment.specification(twin)
+            initial = ours.pop("initial")
+            assert theirs.pop("initial") is None
+            assert ours == theirs
+            assert initial["seed"] == run.seed
+            assert initial["recipe"] == ours["recipe"]
+            compared += 1
+    assert compared > 50
