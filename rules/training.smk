@@ -23,7 +23,7 @@ rule pretrain:
         tokens=subpath(input.tokens, ancestor=2),
         plan=PLAN,
         checkpoint_seconds=EXPERIMENT.checkpoint_seconds,
-        code=code_hash("workflow_scripts.training.loop"),
+        code=code_hash("workflow_scripts.training.cell"),
     shell:
         "python -m workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
         " {params.initial} --plan {params.plan}"
@@ -58,4 +58,4 @@ use rule pretrain as finetune with:
         tokens=subpath(input.tokens, ancestor=2),
         plan=PLAN,
         checkpoint_seconds=EXPERIMENT.checkpoint_seconds,
-        code=code_hash("workflow_scripts.training.loop"),
+        code=code_hash("workflow_scripts.training.cell"),

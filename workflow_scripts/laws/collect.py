@@ -22,7 +22,7 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     Losses are in nats a token and bits a byte; D in characters, bytes and tokens; FLOPs and tokens are those
     presented up to the best point.
     """
-    specification, data, parameters = record["identity"]["spec"], record["data"], record["parameters"]
+    specification, data, parameters = record["identity"]["specification"], record["data"], record["parameters"]
     outcome = record["outcome"] or {}
     pretrain = labels["arm"] == "pretrain"
     initial = specification["initial"]

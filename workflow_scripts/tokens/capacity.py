@@ -37,7 +37,14 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     found = shortages(arguments.needs, arguments.tokens)
     if found:
-        raise SystemExit("\n".join([*found, "Add sources to the corpus, or ask for less."]))
+        raise SystemExit(
+            "\n".join(
+                [
+                    *found,
+                    "Add sources to the corpus, or ask for less (the keys splits, evaluation, pretrain.tokens and grids).",
+                ]
+            )
+        )
     write_json(arguments.out, {"enough": True})
 
 

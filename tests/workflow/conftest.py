@@ -1,0 +1,149 @@
+"""A copy of the project in a temporary folder, with a tiny experiment on made-up text."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
+TINY = Path(__file__).with_name("tiny.yaml")
+TIMEOUT = 900
+
+
+def english(source):
+    words = ["".join(source.choices("etaoinshrdlu", k=source.randint(2, 8))) for _ in range(400)]
+    while True:
+        yield " ".join(source.choices(words, weights=[1 / (rank + 1) for rank in range(400)], k=120)) + ".\n"
+
+
+def python(source):
+    names = ["".join(source.choices("abcdefgxyz_", k=source.randint(2, 7))) for _ in range(80)]
+    while True:
+        lines = []
+        for _ in range(10):
+            name, first, second = source.choices(names, k=3)
+            lines.append(f"def {name}({first}, {second}):\n    return {first} {source.choice('+-*/')} {second}\n")
+        yield "\n".join(lines)
+
+
+def write_corpus(path, documents, characters):
+    """JSON lines of documents, `characters` in all."""
+    with open(path, "w", encoding="utf-8") as file:
+        written = 0
+        while written < characters:
+            text = next(documents)
+            file.write(json.dumps({"text": text}) + "\n")
+            written += len(text)
+
+
+class Project:
+    """A checkout in which workflows run."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.config = folder / "tiny.yaml"
+
+    @classmethod
+    def create(cls, folder):
+        folder.mkdir()
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, folder / part)
+        shutil.copy2(TINY, folder / "tiny.yaml")
+        write_corpus(folder / "english.jsonl", english(random.Random(1)), 400_000)
+        write_corpus(folder / "python.jsonl", python(random.Random(2)), 150_000)
+        return cls(folder)
+
+    def copy(self, folder):
+        """With its results: hard links stay hard links, times stay."""
+        subprocess.run(["cp", "-a", str(self.folder), str(folder)], check=True)
+        return Project(folder)
+
+    def change(self, **keys):
+        """Changes keys of the configuration."""
+        self.config.write_text(yaml.safe_dump(yaml.safe_load(self.config.read_text()) | keys))
+
+    def replace(self, path, old, new):
+        """Edits a file of the project."""
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    def start(self, module, *arguments):
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, **streams)
+
+    def run(self, module, *arguments):
+        """Return code and everything printed."""
+        process = self.start(module, *arguments)
+        try:
+            output, _ = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, output
+
+    def launch(self, *arguments):
+        return self.run("workflow_scripts.launch", "--configfile", "tiny.yaml", *arguments)
+
+    def snakemake(self, *arguments):
+        """`snakemake ARGUMENTS`, with the target before `--configfile`, which takes all that follows it."""
+        return self.run("snakemake", *arguments, "--configfile", "tiny.yaml")
+
+    def planned(self, *arguments):
+        """Rule -> number of jobs that Snakemake would run."""
+        code, output = self.snakemake("-n", "--quiet", "rules", *arguments)
+        assert code == 0, output
+        counts = {}
+        for line in output.splitlines():
+            words = line.split()
+            if len(words) == 2 and words[1].isdigit() and words[0] not in ("total", "job"):
+                counts[words[0]] = int(words[1])
+        return counts
+
+    def results(self, *parts):
+        return self.folder.joinpath("results", "tiny", *parts)
+
+
+def kill(process, *, with_jobs):
+    """SIGKILL to Snakemake and what started it; to its jobs too, or they run on as orphans."""
+    parent = psutil.Process(process.pid)
+    family = [parent, *parent.children(recursive=True)]
+    jobs = [member for member in family if "workflow_scripts.training.run" in " ".join(member.cmdline())]
+    for member in family:
+        if with_jobs or member not in jobs:
+            member.kill()
+    process.wait()
+    process.stdout.close()
+    return jobs
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory):
+    """The project before anything has run."""
+    return Project.create(tmp_path_factory.mktemp("pristine") / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(pristine, tmp_path_factory):
+    """The project after one undisturbed `make run`; tests must copy it before they change anything."""
+    project = pristine.copy(tmp_path_factory.mktemp("finished") / "project")
+    code, output = project.launch("--resources", "gpu=8")
+    assert code == 0, output
+    project.output = output
+    return project

@@ -1,0 +1,135 @@
+"""One run: from its declared choices to its weights, its learning curve and its record.
+
+The specification of a run is `Experiment.specification`: model, data, seed, recipe, evaluation, initial weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workflow_scripts.training.data import Batches, Corpus, TokenSet, windows
+from workflow_scripts.training.loop import Progress, Task, Trained, TrainingFailure, held_out_loss, train
+from workflow_scripts.training.model import GPT
+from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.shape import ModelShape
+
+HELD_OUT_SEED = 0
+SPIKE_NATS = 0.5
+SPIKE_STEPS = 10
+
+
+@dataclass
+class Cell:
+    """A run's declared choices beside what they refer to."""
+
+    specification: Mapping[str, Any]
+    corpus: Corpus
+    initial: dict[str, Tensor] | None
+    """Pre-trained weights; None for random ones."""
+
+    def __post_init__(self) -> None:
+        self.shape = ModelShape(**self.specification["model"])
+        self.recipe = Recipe(**self.specification["recipe"])
+        self.evaluation = self.specification["evaluation"]
+
+    def training_set(self) -> TokenSet | None:
+        """None where D is 0: the initial weights are measured as they are."""
+        data = self.specification["data"]
+        if data.get("characters") == 0:
+            return None
+        size = {key: data[key] for key in ("characters", "tokens") if key in data}
+        return self.corpus.prefix("train", data["unit_tokens"], self.specification["seed"], **size)
+
+    def held_out(self, split: str, tokens: int) -> np.ndarray:
+        """The same windows for every run of an experiment, from units of all held-out documents."""
+        prefix = self.corpus.prefix(split, self.evaluation["unit_tokens"], HELD_OUT_SEED, tokens=tokens)
+        return windows(prefix.tokens, self.shape.n_ctx)
+
+    def run(self, state: Path, device: torch.device, checkpoint_seconds: float) -> tuple[Trained, dict[str, Any]]:
+        """The best weights and the record.  A failure of the training is a record too: the cell is not dropped."""
+        data = self.training_set()
+        record: dict[str, Any] = {
+            "parameters": self.shape.parameter_counts(),
+            "learning_rate": self.recipe.learning_rate_at(self.shape.parameter_counts()["body"], 10**9),
+            "data": {
+                "characters": data.characters if data else 0,
+                "bytes": data.bytes if data else 0,
+                "tokens": len(data.tokens) if data else 0,
+                "units": data.units if data else 0,
+            },
+        }
+        try:
+            trained = self._train(data, state, device, checkpoint_seconds)
+        except TrainingFailure as failure:
+            trained = Trained(self.initial or GPT(self.shape).state_dict(), Progress(), "failure")
+            return trained, record | {"status": "failed", "failure": str(failure), "outcome": None}
+        outcome = self._measure(trained, device) | self._effort(trained.progress, data)
+        return trained, record | {"status": "ok", "failure": None, "outcome": outcome}
+
+    def _train(self, data: TokenSet | None, state: Path, device: torch.device, checkpoint_seconds: float) -> Trained:
+        if data is None:
+            return Trained(self.initial, Progress(), "plan")
+        seed = self.specification["seed"]
+        task = Task(
+            shape=self.shape,
+            recipe=self.recipe,
+            seed=seed,
+            batches=Batches(data.tokens, self.shape.n_ctx, self.recipe.batch_sequences, seed),
+            stop_windows=self.held_out("validation", self.evaluation["stop_tokens"]),
+            one_pass="tokens" in self.specification["data"],
+            initial_weights=self.initial,
+        )
+        return train(task, state, device, checkpoint_seconds)
+
+    def _measure(self, trained: Trained, device: torch.device) -> dict[str, Any]:
+        """Losses at the best weights on full passes: nats a token, and bits a byte of the text behind the targets."""
+        model = GPT(self.shape).requires_grad_(False)
+        model.load_state_dict(trained.weights)
+        model.to(device)
+        test = self.held_out("test", self.evaluation["test_tokens"])
+        test_loss = held_out_loss(model, test, device)
+        targets = test[:, 1:]
+        validation = self.held_out("validation", self.evaluation["validation_tokens"])
+        return {
+            "val_loss": held_out_loss(model, validation, device),
+            "test_loss": test_loss,
+            "test_bits_per_byte": test_loss * targets.size / (np.log(2) * int(self.corpus.bytes_of[targets].sum())),
+            "stopped_by": trained.stopped_by,
+        }
+
+    def _effort(self, progress: Progress, data: TokenSet | None) -> dict[str, Any]:
+        """What it took to reach the best point, and whether the way there was smooth."""
+        best_tokens = progress.best_step * self.recipe.batch_sequences * self.shape.n_ctx
+        loss_spike = largest_rise(progress.curve)
+        return {
+            "best_step": progress.best_step,
+            "best_tokens": best_tokens,
+            "best_epoch": best_tokens / len(data.tokens) if data else 0.0,
+            "steps": progress.step,
+            "loss_spike": loss_spike,
+            "unstable": loss_spike > SPIKE_NATS,
+            "flops": best_tokens * self.shape.flops_per_token(with_head=False),
+            "flops_with_head": best_tokens * self.shape.flops_per_token(with_head=True),
+            "seconds": progress.seconds,
+        }
+
+
+def largest_rise(curve: list[dict[str, Any]]) -> float:
+    """Largest rise (nats) of the training loss between evaluations above the lowest mean before it.
+
+    Intervals of fewer than 10 steps are too noisy to count.
+    """
+    lowest, largest, before = np.inf, 0.0, 0
+    for row in curve:
+        steps, before = row["step"] - before, row["step"]
+        if steps >= SPIKE_STEPS:
+            largest = max(largest, row["train_loss"] - lowest)
+            lowest = min(lowest, row["train_loss"])
+    return float(largest)
