@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.workflow
+
 TRAINER = "workflow_scripts/training/loop.py"
 DOWNSTREAM = {"collect": 1, "fit": 1, "figure": 4, "coefficients": 1, "report": 1, "all": 1}
 

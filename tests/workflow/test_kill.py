@@ -8,6 +8,8 @@ import pytest
 
 from tests.workflow.conftest import TIMEOUT, kill
 
+pytestmark = pytest.mark.workflow
+
 LOSSES = ["val_loss", "test_loss", "test_bits_per_byte", "best_tokens", "best_epoch", "d_tokens", "flops"]
 
 

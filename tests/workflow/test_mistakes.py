@@ -3,6 +3,8 @@
 import pytest
 import yaml
 
+pytestmark = pytest.mark.workflow
+
 
 @pytest.fixture
 def project(pristine, tmp_path):

@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.workflow
+
 FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
 
 

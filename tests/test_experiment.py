@@ -1,0 +1,125 @@
+"""The configuration: what it yields, and what it refuses, by name."""
+
+import copy
+import itertools
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflow_scripts.experiment import ConfigurationError, Experiment
+from workflow_scripts.store import canonical_json, key_of
+
+
+@pytest.fixture
+def config():
+    with open("config/config.yaml") as file:
+        return yaml.safe_load(file)
+
+
+def refused(config, *words):
+    with pytest.raises(ConfigurationError) as error:
+        Experiment.parse(config, "mine.yaml")
+    for word in ("mine.yaml", *words):
+        assert word in str(error.value)
+
+
+def test_the_quickstart_keeps_the_rules_of_the_experiment(config):
+    """DESIGN: enough sizes, cells and tokens, decided before the runs."""
+    experiment = Experiment.parse(config, "config")
+    bodies = [shape.parameter_counts()["body"] for shape in experiment.shapes.values()]
+    assert len(bodies) >= 5
+    assert max(bodies) / min(bodies) >= 10**1.5
+    assert experiment.pretrain.tokens >= 20 * max(bodies)
+    low, high = experiment.fit.d_f
+    fitted = [d for d in experiment.grids[0].finetune if low <= d <= high]
+    assert (low, high) == (6_000, 60_000)
+    assert len(fitted) >= 5
+    assert len(fitted) * len(bodies) >= 20
+    scratch = sorted(experiment.grids[0].scratch)
+    assert scratch[0] == low
+    assert all(b / a <= 10**0.25 for a, b in itertools.pairwise(scratch))
+    assert len(experiment.seeds) >= 2
+    assert min(experiment.evaluation.validation_tokens, experiment.evaluation.test_tokens) >= 100_000
+
+
+def test_a_run_is_one_folder_and_one_identity(config):
+    experiment = Experiment.parse(config, "config")
+    folders = {run.folder for run in experiment.runs}
+    keys = {key_of(experiment.specification(run)) for run in experiment.runs}
+    assert len(folders) == len(experiment.runs) == len(keys)
+
+
+def test_identities_ignore_labels_placement_and_the_order_of_keys(config):
+    changed = dict(reversed(copy.deepcopy(config).items()))
+    changed |= {"title": "Another", "experiment": "other", "gpu": 0, "checkpoint_seconds": 5, "share_process_below": 0}
+    changed["fit"] = {"d_f": [1, 2]}
+    before, after = Experiment.parse(config, "a"), Experiment.parse(changed, "b")
+    for first, second in zip(before.runs, after.runs, strict=True):
+        assert canonical_json(before.specification(first)) == canonical_json(after.specification(second))
+
+
+def test_a_fine_tuning_runs_identity_holds_its_pre_trainings(config):
+    experiment = Experiment.parse(config, "config")
+    run = next(run for run in experiment.runs if run.arm == "finetune")
+    before = experiment.specification(run)
+    assert before["initial"] == experiment.specification(experiment.pretraining_of(run))
+    config["pretrain"]["tokens"] += 1
+    assert Experiment.parse(config, "config").specification(run) != before
+
+
+@given(st.permutations(range(5)))
+def test_sizes_are_ordered_by_n_whatever_the_order_in_the_file(order):
+    with open("config/config.yaml") as file:
+        config = yaml.safe_load(file)
+    config["model"]["sizes"] = [config["model"]["sizes"][index] for index in order]
+    assert list(Experiment.parse(config, "config").shapes) == ["3k", "10k", "25k", "55k", "147k"]
+
+
+def test_small_cells_share_a_job_and_large_ones_have_their_own(config):
+    experiment = Experiment.parse(config, "config")
+    for run in experiment.runs:
+        job = experiment.job(run)
+        if run.arm in ("finetune", "scratch") and run.characters >= experiment.share_process_below:
+            assert job == run.folder
+        elif run.arm != "pretrain":
+            assert job.endswith("/small")
+
+
+def test_every_problem_is_named_at_once(config):
+    config["sedes"] = [0]
+    config["pretrain"]["tokens"] = "many"
+    config["model"]["sizes"][0]["n_head"] = 5
+    refused(config, "sedes: unknown key", "pretrain.tokens", "'many'", "d_model 12 is not divisible by n_head 5")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("target", "cobol", ["target: 'cobol' is not one of the corpora ['english', 'python']"]),
+        ("seeds", [0, 0], ["seeds: a seed stands twice"]),
+        ("seeds", [-1], ["seeds.0", "-1"]),
+        ("experiment", "../up", ["experiment", "../up"]),
+        ("pretrain", {"sources": ["python"], "tokens": 10}, ["target 'python' cannot be its own source"]),
+        ("fit", {"d_f": [9, 3]}, ["d_f [9, 3]"]),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(config, key, value, words):
+    refused(config | {key: value}, *words)
+
+
+def test_a_grid_names_sizes_that_exist(config):
+    config["grids"][1]["sizes"] = ["26k"]
+    refused(config, "grids.1.sizes: '26k'", "'25k'")
+
+
+def test_a_corpus_without_an_enabled_source_is_refused(config):
+    for source in config["corpora"]["english"].values():
+        source["enabled"] = False
+    refused(config, "corpora.english: no source is enabled")
+
+
+def test_two_sizes_of_one_name_are_refused(config):
+    config["model"]["sizes"].append(config["model"]["sizes"][0])
+    refused(config, "two sizes share a name")
