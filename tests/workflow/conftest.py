@@ -19,18 +19,23 @@ TINY = Path(__file__).with_name("tiny.yaml")
 TIMEOUT = 900
 
 
+NAMES = ["".join(random.Random(seed).choices("abcdefgxyz_", k=2 + seed % 6)) for seed in range(80)]
+"""What both languages speak of: there is something to transfer."""
+
+
 def english(source):
-    words = ["".join(source.choices("etaoinshrdlu", k=source.randint(2, 8))) for _ in range(400)]
     while True:
-        yield " ".join(source.choices(words, weights=[1 / (rank + 1) for rank in range(400)], k=120)) + ".\n"
+        words = [
+            f"{first} of {second}({third})" for first, second, third in zip(*[iter(source.choices(NAMES, k=120))] * 3)
+        ]
+        yield ", ".join(words) + ".\n"
 
 
 def python(source):
-    names = ["".join(source.choices("abcdefgxyz_", k=source.randint(2, 7))) for _ in range(80)]
     while True:
         lines = []
         for _ in range(10):
-            name, first, second = source.choices(names, k=3)
+            name, first, second = source.choices(NAMES, k=3)
             lines.append(f"def {name}({first}, {second}):\n    return {first} {source.choice('+-*/')} {second}\n")
         yield "\n".join(lines)
 
@@ -121,16 +126,14 @@ class Project:
 
 
 def kill(process, *, with_jobs):
-    """SIGKILL to Snakemake and what started it; to its jobs too, or they run on as orphans."""
-    parent = psutil.Process(process.pid)
-    family = [parent, *parent.children(recursive=True)]
-    jobs = [member for member in family if "workflow_scripts.training.run" in " ".join(member.cmdline())]
-    for member in family:
-        if with_jobs or member not in jobs:
-            member.kill()
+    """SIGKILL to what drives the work, and to its jobs too, or else these run on as orphans.  Returns the orphans."""
+    driver = psutil.Process(process.pid)
+    drivers = [driver, *(child for child in driver.children() if "snakemake" in child.cmdline())]
+    jobs = [child for child in driver.children(recursive=True) if child not in drivers]
+    for member in [*drivers, *(jobs if with_jobs else [])]:
+        member.kill()
     process.wait()
-    process.stdout.close()
-    return jobs
+    return [] if with_jobs else jobs
 
 
 @pytest.fixture(scope="session")
