@@ -25,10 +25,8 @@ NAMES = ["".join(random.Random(seed).choices("abcdefgxyz_", k=2 + seed % 6)) for
 
 def english(source):
     while True:
-        words = [
-            f"{first} of {second}({third})" for first, second, third in zip(*[iter(source.choices(NAMES, k=120))] * 3)
-        ]
-        yield ", ".join(words) + ".\n"
+        phrases = ["{} of {}({})".format(*source.choices(NAMES, k=3)) for _ in range(40)]
+        yield ", ".join(phrases) + ".\n"
 
 
 def python(source):
