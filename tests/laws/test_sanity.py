@@ -63,3 +63,14 @@ def test_the_sampling_units_are_contrasted():
     assert {row["n_params"] for row in contrast} == {24576}
     assert all(row["d_e_over_d_f"]["document"] > row["d_e_over_d_f"]["excerpt"] for row in contrast)
     assert np.isfinite([row["d_e_over_d_f"]["excerpt"] for row in contrast]).all()
+
+
+def test_seeds_of_pre_training_are_compared_although_their_characters_differ():
+    """P is a number of tokens: one pass over it is a few characters more or less from seed to seed."""
+    runs = simulate_runs()
+    pretrain = runs.arm == "pretrain"
+    runs.loc[pretrain, "d_chars"] += 17 * runs.loc[pretrain, "seed"]
+    runs.loc[pretrain, "d_tokens"] = 3_000_000
+    checked = check_runs(runs)
+    table = fit_runs(checked, Fit(d_f=(6000, 60000), draws=100), "excerpt").table
+    assert check_sanity(checked, table)["pooled_spread"]["pretrain"] > 0
