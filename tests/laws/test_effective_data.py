@@ -17,7 +17,7 @@ RULE = Fit(d_f=(6000, 60000), draws=100)
 
 
 def cells_of(runs: pd.DataFrame) -> pd.DataFrame:
-    return describe_cells(collect_cells(check_runs(runs)), 0.01)
+    return describe_cells(collect_cells(check_runs(runs), "excerpt"), 0.01)
 
 
 def only(table: pd.DataFrame, n_params: int, d_f: int, unit: str = "excerpt") -> pd.Series:
@@ -55,7 +55,7 @@ def test_ossified_cells_keep_their_negative_transfer():
     assert cell.d_t < 0
     assert cell.in_fit
     assert cell.probability_of_harm == 1.0
-    assert fitted.laws[0].chosen.sum() == 30
+    assert len(fitted.in_fit("english")) == 30
 
 
 def test_a_plateau_gives_the_geometric_middle_and_the_whole_interval():
@@ -77,13 +77,18 @@ def test_cells_read_from_a_scratch_run_at_its_budget_are_flagged_and_left_out():
     assert set(flagged.n_params) == {24576}
     assert flagged.d_e.between(20_000, 60_000).all()
     assert not flagged.in_fit.any()
+    assert flagged.d_e_low.isna().all()
+    assert flagged.d_e_high.notna().all()
     assert only(table, 24576, 60_000).in_fit
 
 
 def test_fine_tuned_runs_at_their_budget_give_lower_limits():
     runs = with_budget(simulate_runs(noise=QUIET), "finetune", 20_000)
     fitted = fit_runs(check_runs(runs), RULE, "excerpt")
-    assert only(fitted.table, 24576, 20_000).lower_bound
+    cell = only(fitted.table, 24576, 20_000)
+    assert cell.lower_bound
+    assert np.isnan([cell.d_e_high, cell.d_t_high]).all()
+    assert np.isfinite([cell.d_e_low, cell.d_t_low]).all()
     assert (fitted.laws[0].observed.side == 1).sum() == 1
 
 
@@ -143,18 +148,14 @@ def test_sufficient_data_inside_the_grid_is_given():
     ("keep", "message"),
     [
         (lambda runs: runs.arm != "scratch", "no run of the arm scratch"),
-        (lambda runs: runs.n_params == 24576, r"one size only \(24576\)"),
+        (lambda runs: runs.arm != "finetune", "no run of the arm finetune"),
         (
             lambda runs: (runs.arm != "scratch") | (runs.n_params != 24576) | (runs.d_chars < 20_000),
             "2 from-scratch data sizes at n_params=24576",
         ),
-        (
-            lambda runs: (runs.arm != "finetune") | (runs.d_chars == 6000),
-            "6 cells of 6 sizes .* and 1 fine-tuning sizes",
-        ),
     ],
 )
-def test_tables_that_cannot_show_a_law_are_refused(keep, message):
+def test_tables_that_have_no_effective_data_are_refused(keep, message):
     runs = simulate_runs(document_size=None)
     with pytest.raises(RunsError, match=message):
         fit_runs(check_runs(runs[keep(runs)]), RULE)
@@ -163,3 +164,16 @@ def test_tables_that_cannot_show_a_law_are_refused(keep, message):
 def test_an_unknown_unit_is_refused():
     with pytest.raises(RunsError, match="no fine-tuned run has 'page'; expected one of document, excerpt"):
         fit_runs(check_runs(simulate_runs()), RULE, "page")
+
+
+def test_the_noise_of_one_unit_does_not_touch_the_other():
+    """Sets of whole documents differ more than sets of excerpts: pooled, either unit would get the other's noise."""
+    runs = simulate_runs()
+    noisy, document = runs.copy(), runs.unit == "document"
+    noisy.loc[document, "test_loss"] += 0.15 * np.random.default_rng(0).standard_normal(document.sum())
+    quiet, loud = (fit_runs(check_runs(table), RULE, "excerpt") for table in (runs, noisy))
+    np.testing.assert_array_equal(quiet.laws[0].draws.alpha, loud.laws[0].draws.alpha)
+    tables = [fitted.table[fitted.table.unit == "excerpt"] for fitted in (quiet, loud)]
+    pd.testing.assert_frame_equal(*tables)
+    noise = [fitted.cells["document"].noise.deviations()["finetune_run"] for fitted in (quiet, loud)]
+    assert noise[1] > 3 * noise[0]

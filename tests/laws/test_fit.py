@@ -11,7 +11,8 @@ from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import main
 from workflow_scripts.laws.runs import NEEDED, check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
-from workflow_scripts.laws.summary import summarise
+from workflow_scripts.laws.summary import _interval, summarise
+from workflow_scripts.laws.transfer_law import EXPONENT_BOUND
 
 RULE = Fit(d_f=(6000, 60000), draws=200)
 
@@ -84,11 +85,89 @@ def test_a_short_scratch_grid_censors_cells_and_the_law_survives():
         (simulate_runs(sizes={"14k": 13_824, "25k": 24_576, "55k": 55_296}), "The fit rests on 15 cells"),
         (simulate_runs(sizes={"14k": 13_824, "25k": 24_576, "55k": 55_296}), "0.60 decades of N"),
         (simulate_runs(planted=Planted(ossification=4.0)), "beyond what seeds explain"),
+        (
+            simulate_runs(scratch=(6_000, 10_000, 20_000, 35_000, 60_000, 100_000)),
+            "not known to be in the low-data regime, where the paper fits its law (low ",
+        ),
         (simulate_runs().assign(hit_budget=lambda runs: runs.arm == "finetune"), "stopped at their budget"),
     ],
 )
 def test_what_the_data_does_not_support_is_said_in_words(runs, words):
     assert any(words in sentence for sentence in law_of(runs)["warnings"])
+
+
+def test_proportionality_shows_how_little_a_high_r_squared_says():
+    """D_E contains D_F: with transfer of the same share in every cell, D_E = c D_F explains it all."""
+    law = law_of(simulate_runs(planted=Planted(k=2.0, alpha=1.0, beta=0.0, floor=0.0, size_scale=0.0)))
+    assert 0.9 < law["r_squared_of_proportionality"] <= law["r_squared"] + 0.02
+    grown = law_of(simulate_runs())
+    assert grown["r_squared_of_proportionality"] < grown["r_squared"]
+    assert grown["n_uncensored"] == grown["n_cells"] - grown["n_censored"]
+
+
+def test_bounds_of_the_search_and_undefined_draws_are_not_ends_of_intervals():
+    """Two sizes and D_F side by side say nothing about exponents: the bounds +-4 stood as 95 % intervals."""
+    runs = simulate_runs(
+        planted=Planted(k=10.0),
+        sizes={"25k": 24_576, "27k": 27_000},
+        finetune=(20_000, 21_000),
+        noise=Noise(0.05, 0.05, 0.05),
+        document_size=None,
+    )
+    law = law_of(runs, Fit(d_f=(20_000, 21_000), draws=200))
+    assert law["draws"]["on_a_bound"] > 50
+    ends = [law[name][end] for name in ("alpha", "beta") for end in ("low", "high")]
+    assert None in ends
+    assert all(end is None or abs(end) < EXPONENT_BOUND for end in ends)
+    undefined = law["estimators"]["plane"]["draws"]["undefined"]
+    assert undefined > 5
+    assert law["estimators"]["plane"]["alpha"]["low"] is law["estimators"]["plane"]["alpha"]["high"] is None
+    assert f"The estimator plane is undefined in {undefined} of 200 draws." in law["warnings"]
+
+
+def test_few_undefined_draws_do_not_blank_an_interval():
+    """A draw without an estimate counts as beyond either end, no more."""
+    nowhere, draws = np.zeros(200, dtype=bool), np.arange(200.0)
+    few, many = draws.copy(), draws.copy()
+    few[:2], many[:8] = np.nan, np.nan
+    found = _interval(100.0, few, nowhere, nowhere)
+    assert found["low"] == pytest.approx(np.quantile(draws, 0.025))
+    assert found["high"] > np.quantile(draws, 0.975)
+    assert _interval(100.0, many, nowhere, nowhere) == {"estimate": 100.0, "low": None, "high": None}
+
+
+@pytest.mark.parametrize(
+    ("keep", "lacking"),
+    [
+        (lambda runs: runs.n_params == 24576, "5 may enter the fit, over 1 and 5"),
+        (lambda runs: (runs.arm != "finetune") | (runs.d_chars == 6000), "6 may enter the fit, over 6 and 1"),
+        (lambda runs: (runs.arm != "finetune") | (runs.d_chars == 200_000), "0 may enter the fit, over 0 and 0"),
+    ],
+)
+def test_too_few_cells_for_a_law_still_give_every_table(keep, lacking, tmp_path, capsys):
+    """After hours of training the tables, figures and the report must not fail on a law that cannot be fitted."""
+    runs = simulate_runs(document_size=None)
+    runs[keep(runs)].to_parquet(tmp_path / "runs.parquet")
+    main([str(tmp_path / "runs.parquet"), "--out", str(tmp_path), "--fit", RULE.model_dump_json(), "--unit", "excerpt"])
+    law = json.loads((tmp_path / "transfer_law.json").read_text())["sources"]["english"]
+    assert law["status"] == "too few cells"
+    assert law["k"] == law["alpha"] == law["beta"] == {"estimate": None, "low": None, "high": None}
+    assert lacking in law["warnings"][0]
+    assert lacking in capsys.readouterr().out
+    assert len(pd.read_parquet(tmp_path / "effective_data.parquet"))
+    assert len(pd.read_parquet(tmp_path / "scratch_curves.parquet"))
+    draws = pd.read_parquet(tmp_path / "transfer_law_draws.parquet")
+    assert draws.empty
+    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta"]
+
+
+def test_a_source_with_too_few_cells_does_not_take_the_others_law(quick):
+    code = simulate_runs(source="code", random_seed=1)
+    code = code[(code["init"] == "code") & code.d_chars.isin([0, 6000])]
+    fitted = fit_runs(check_runs(pd.concat([quick, code])), RULE, "excerpt")
+    laws = summarise(fitted)["sources"]
+    assert laws["code"]["status"] == "too few cells"
+    assert laws["english"]["status"] == "ok"
 
 
 def test_outside_use_writes_every_file_without_nan(quick, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """The pooled noise: its components are recovered, and draws have the correlations that the experiment has."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ PLANTED = Noise(pretrain=0.03, prefix=0.02, run=0.01)
 
 @pytest.fixture(scope="module")
 def cells():
-    return collect_cells(check_runs(simulate_runs(noise=PLANTED, seeds=range(4), document_size=None)))
+    return collect_cells(check_runs(simulate_runs(noise=PLANTED, seeds=range(4))), "excerpt")
 
 
 def test_components_are_recovered(cells):
@@ -25,9 +27,24 @@ def test_components_are_recovered(cells):
 
 
 def test_draws_have_the_stated_covariance(cells):
-    drawn = cells.noise.draw(4000, np.random.default_rng(0))
-    expected = cells.noise.covariance()
-    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.25 * expected.max())
+    """Every entry, in units of its two deviations, with the components known (their posterior widens the draws)."""
+    sd, noise = cells.noise.deviations(), cells.noise
+    ratios = np.array([[sd[name] / sd["finetune_run"] for name in ("pretrain", "prefix", "scratch_run")]])
+    many = 10**8
+    known = replace(
+        noise,
+        ratios=ratios,
+        probability=np.ones(1),
+        squares=np.array([many * sd["finetune_run"] ** 2]),
+        degrees=many,
+        zero_shot=(noise.zero_shot[0], many),
+    )
+    expected, draws = known.covariance(), 8000
+    deviation = np.sqrt(np.diag(expected))
+    found = np.cov(known.draw(draws, np.random.default_rng(0)).T)
+    np.testing.assert_allclose(
+        found / np.outer(deviation, deviation), expected / np.outer(deviation, deviation), atol=0.06
+    )
 
 
 def test_cells_of_one_pretrained_model_move_together(cells):
@@ -47,13 +64,13 @@ def test_seeds_that_share_a_pretrained_model_are_not_taken_for_independent():
     """One pre-training seed: its component cannot be seen, is not invented, and the table says so."""
     runs = simulate_runs()
     runs = runs[(runs.seed == 0) | ~runs.arm.isin(["pretrain", "zero_shot"])]
-    cells = collect_cells(check_runs(runs))
+    cells = collect_cells(check_runs(runs), "excerpt")
     assert cells.pretrain_seeds == 1
     assert cells.noise.deviations()["pretrain"] == 0.0
 
 
 def test_one_seed_falls_back_on_the_scatter_about_the_curves():
     runs = simulate_runs(seeds=(0,), noise=Noise(0.0, 0.0, 0.02), document_size=None)
-    noise = collect_cells(check_runs(runs)).noise
+    noise = collect_cells(check_runs(runs), "excerpt").noise
     assert not noise.from_seeds
     assert noise.deviations()["finetune_run"] == pytest.approx(0.02, rel=0.35)

@@ -4,17 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.experiment import Fit
-from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.sanity import check_sanity
 from workflow_scripts.laws.simulate import simulate_runs
 
 
 def verdicts(runs: pd.DataFrame) -> dict[str, dict]:
-    checked = check_runs(runs)
-    table = fit_runs(checked, Fit(d_f=(6000, 60000), draws=100), "excerpt").table
-    return {check["check"]: check for check in check_sanity(checked, table)["checks"]}
+    return {check["check"]: check for check in check_sanity(check_runs(runs))["checks"]}
 
 
 def named(check: dict) -> set[tuple]:
@@ -56,13 +52,37 @@ def test_a_seed_far_from_its_cell_is_named():
     assert named(verdicts(runs)["seeds agree"]) == {(24576, 100_000)}
 
 
-def test_the_sampling_units_are_contrasted():
-    checked = check_runs(simulate_runs())
-    table = fit_runs(checked, Fit(d_f=(6000, 60000), draws=100), "excerpt").table
-    contrast = check_sanity(checked, table)["unit_contrast"]
-    assert {row["n_params"] for row in contrast} == {24576}
-    assert all(row["d_e_over_d_f"]["document"] > row["d_e_over_d_f"]["excerpt"] for row in contrast)
-    assert np.isfinite([row["d_e_over_d_f"]["excerpt"] for row in contrast]).all()
+def spread_of(runs: pd.DataFrame, arm: str, unit: str) -> float:
+    (found,) = [
+        row["deviation"]
+        for row in check_sanity(check_runs(runs))["pooled_spread"]
+        if (row["arm"], row["unit"]) == (arm, unit)
+    ]
+    return found
+
+
+def test_the_spread_of_one_unit_does_not_judge_the_other():
+    runs = simulate_runs()
+    noisy, document = runs.copy(), runs.unit == "document"
+    noisy.loc[document, "test_loss"] += 0.15 * np.random.default_rng(0).standard_normal(document.sum())
+    assert spread_of(noisy, "scratch", "excerpt") == spread_of(runs, "scratch", "excerpt")
+    assert spread_of(noisy, "scratch", "document") > 3 * spread_of(runs, "scratch", "document")
+
+
+def test_two_sources_are_not_seeds_of_one_cell_of_pre_training():
+    """Rows of `pretrain` have init `scratch`, whatever the source: the column `corpus` tells them apart."""
+    english = simulate_runs().assign(corpus="english")
+    code = english[english.arm == "pretrain"].assign(corpus="code", test_loss=lambda runs: runs.test_loss + 1.0)
+    both = pd.concat([english, code])
+    assert spread_of(both, "pretrain", "document") == pytest.approx(spread_of(english, "pretrain", "document"))
+    assert named(verdicts(both)["seeds agree"]) == set()
+
+
+def test_sentences_say_one_or_many_or_none():
+    runs = simulate_runs()
+    assert verdicts(runs)["within budget"]["sentence"] == "No run stopped at the budget."
+    runs.loc[row_of(runs, "finetune", 24576, 20_000), "hit_budget"] = True
+    assert verdicts(runs)["within budget"]["sentence"].startswith("1 run stopped at the budget: ")
 
 
 def test_seeds_of_pre_training_are_compared_although_their_characters_differ():
@@ -71,6 +91,4 @@ def test_seeds_of_pre_training_are_compared_although_their_characters_differ():
     pretrain = runs.arm == "pretrain"
     runs.loc[pretrain, "d_chars"] += 17 * runs.loc[pretrain, "seed"]
     runs.loc[pretrain, "d_tokens"] = 3_000_000
-    checked = check_runs(runs)
-    table = fit_runs(checked, Fit(d_f=(6000, 60000), draws=100), "excerpt").table
-    assert check_sanity(checked, table)["pooled_spread"]["pretrain"] > 0
+    assert spread_of(runs, "pretrain", "document") > 0

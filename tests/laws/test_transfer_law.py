@@ -110,7 +110,9 @@ def test_every_draw_converges_even_where_the_law_fits_badly():
 def test_no_transfer_at_all_ends_on_a_bound_and_says_so():
     design = grid()
     nothing = Observed(np.log(design.d_f)[None] - 0.2, np.zeros((1, 16)))
-    assert fit_from_many_starts(design, nothing).status == "on a bound"
+    best = fit_from_many_starts(design, nothing)
+    assert best.status == "on a bound"
+    assert best.law.on_bound[0, 0] == -1
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])

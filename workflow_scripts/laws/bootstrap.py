@@ -40,10 +40,9 @@ FEWEST_CELLS = 4
 
 @dataclass(frozen=True)
 class SourceFit:
-    """The law of one source over the cells `chosen` (bool, tuned cells)."""
+    """The law of one source."""
 
     source: str
-    chosen: np.ndarray
     design: Design
     """With the whole deviation of ln D_E: noise of seeds and extra scatter."""
     observed: Observed
@@ -60,35 +59,50 @@ class SourceFit:
 
 @dataclass(frozen=True)
 class Fitted:
-    cells: Cells
+    unit: str
+    """The sampling unit that the law is fitted on."""
+    cells: dict[str, Cells]
+    """By sampling unit, that of the law first."""
     table: pd.DataFrame
-    """`describe_cells` with intervals and `in_fit`."""
+    """`describe_cells` of all units, with intervals and `in_fit`."""
     laws: list[SourceFit]
+    too_few: dict[str, str]
+    """Sources whose cells are too few for a law -> a sentence on what is needed."""
+
+    def in_fit(self, source: str) -> pd.DataFrame:
+        """The rows of `table` that the law of a source rests on, or would."""
+        return self.table[self.table.in_fit & (self.table.source == source)]
 
 
 def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     """Effective data and transfer law of a table from `check_runs`, failed runs set aside.
 
     `unit` is the sampling unit that the law is fitted on; None takes the one with fine-tuned cells at most sizes.
-    Raises RunsError if the cells that the rule `fit` admits are too few for a law.
+    Raises RunsError if effective data cannot be read from the table.
     """
-    cells = collect_cells(runs[runs.status == "ok"])
-    table = describe_cells(cells, fit.infinite_data_tolerance)
-    chosen_unit = _main_unit(table, unit)
-    table["in_fit"] = (table.unit == chosen_unit) & table.d_f.between(*fit.d_f) & ~table.upper_bound
-    random = np.random.default_rng(fit.seed)
-    noise = cells.noise.draw(fit.draws, random)
-    measured = _redraw(cells, noise)
-    table = _with_intervals(cells, table, measured)
-    return Fitted(cells, table, [_fit_source(cells, table, noise, source, random) for source in _sources(table)])
+    runs = runs[runs.status == "ok"]
+    tuned = runs[runs.arm == "finetune"]
+    if missing := [arm for arm in ("finetune", "scratch") if arm not in set(runs.arm)]:
+        raise RunsError(f"column arm: no run of the arm {missing[0]}; the law needs fine-tuned and from-scratch runs")
+    main = _main_unit(tuned, unit)
+    cells = {name: collect_cells(runs, name) for name in (main, *sorted(set(tuned.unit) - {main}))}
+    random, *of_units = np.random.default_rng(fit.seed).spawn(1 + len(cells))
+    noise = {name: cells[name].noise.draw(fit.draws, own) for name, own in zip(cells, of_units, strict=True)}
+    tables = {name: _describe(cells[name], noise[name], fit) for name in cells}
+    tables[main]["in_fit"] = tables[main].d_f.between(*fit.d_f) & ~tables[main].upper_bound
+    table = pd.concat(tables.values()).sort_values(["source", "unit", "n_params", "d_f"], ignore_index=True)
+    laws, too_few = [], {}
+    for source in sorted(tuned.init.unique()):
+        chosen = (tables[main].in_fit & (tables[main].source == source)).to_numpy()
+        if lacking := _lacking(tables[main][chosen]):
+            too_few[source] = lacking
+        else:
+            laws.append(_fit_source(cells[main], tables[main][chosen], noise[main], random))
+    return Fitted(main, cells, table, laws, too_few)
 
 
-def _sources(table: pd.DataFrame) -> list[str]:
-    return sorted(table.source[table.d_f > 0].unique())
-
-
-def _main_unit(table: pd.DataFrame, unit: str | None) -> str:
-    sizes = table[table.d_f > 0].groupby("unit").n_params.nunique()
+def _main_unit(tuned: pd.DataFrame, unit: str | None) -> str:
+    sizes = tuned.groupby("unit").n_params.nunique()
     if unit is None:
         leading = sizes.index[sizes == sizes.max()]
         if len(leading) > 1:
@@ -97,6 +111,11 @@ def _main_unit(table: pd.DataFrame, unit: str | None) -> str:
     if unit not in sizes.index:
         raise RunsError(f"column unit: no fine-tuned run has '{unit}'; expected one of {', '.join(sizes.index)}")
     return unit
+
+
+def _describe(cells: Cells, noise: np.ndarray, fit: Fit) -> pd.DataFrame:
+    table = describe_cells(cells, fit.infinite_data_tolerance)
+    return _with_intervals(cells, table, _redraw(cells, noise)).assign(in_fit=False)
 
 
 def _redraw(cells: Cells, noise: np.ndarray) -> Effective:
@@ -109,13 +128,17 @@ def _redraw(cells: Cells, noise: np.ndarray) -> Effective:
 
 
 def _with_intervals(cells: Cells, table: pd.DataFrame, measured: Effective) -> pd.DataFrame:
-    """Adds 95 % intervals of D_E and D_T (null where they leave the from-scratch curve) and `probability_of_harm`, the
-    share of draws in which D_E is known to be below D_F."""
+    """Adds 95 % intervals of D_E and D_T and `probability_of_harm`, the share of draws in which D_E is known to be
+    below D_F.
+
+    An end is null where it leaves the from-scratch curve; so is the upper end of a lower limit, and the reverse.
+    """
     ends = (
         np.quantile(measured.low, 0.025, axis=0, method="inverted_cdf"),
         np.quantile(measured.high, 0.975, axis=0, method="inverted_cdf"),
     )
-    low, high = (np.exp(np.where(np.isfinite(end), end, np.nan)) for end in ends)
+    known = [np.isfinite(end) & ~table[limit] for end, limit in zip(ends, ("upper_bound", "lower_bound"), strict=True)]
+    low, high = (np.exp(np.where(there, end, np.nan)) for there, end in zip(known, ends, strict=True))
     d_f = table.d_f.to_numpy(dtype=float)
     middle, (first, _) = measured.middle, _reach(cells)
     harmed = np.where(middle == -np.inf, np.exp(first) <= d_f, np.exp(middle) < d_f)
@@ -124,7 +147,7 @@ def _with_intervals(cells: Cells, table: pd.DataFrame, measured: Effective) -> p
         d_e_high=high,
         d_t_low=low - d_f,
         d_t_high=high - d_f,
-        probability_of_harm=harmed.mean(axis=0),
+        probability_of_harm=np.where(table.lower_bound, 0.0, harmed.mean(axis=0)),
     )
 
 
@@ -151,14 +174,11 @@ def observe(cells: Cells, effective: Effective, chosen: np.ndarray) -> Observed:
     return Observed(value[:, chosen], side[:, chosen])
 
 
-def _fit_source(
-    cells: Cells, table: pd.DataFrame, noise: np.ndarray, source: str, random: np.random.Generator
-) -> SourceFit:
-    chosen = (table.in_fit & (table.source == source)).to_numpy()
-    _require_enough(table[chosen], source)
+def _fit_source(cells: Cells, here: pd.DataFrame, noise: np.ndarray, random: np.random.Generator) -> SourceFit:
+    """The law of one source, whose cells in the fit are the rows `here` of the description of `cells`."""
+    chosen = here.index.to_numpy()
     covariance, slope = covariance_of_log(cells)
     covariance = covariance[np.ix_(chosen, chosen)]
-    here = table[chosen]
     design = Design(here.d_f.to_numpy(float), here.n_params.to_numpy(float), np.sqrt(np.diag(covariance)))
     losses = [frame.test_loss.to_numpy()[None] for frame in (cells.scratch, cells.tuned)]
     observed = observe(cells, effective_data(cells, *losses), chosen)
@@ -171,16 +191,18 @@ def _fit_source(
     scatter[:, len(cells.scratch) :] = extra * slope * random.standard_normal((len(noise), len(slope)))
     drawn = observe(cells, _redraw(cells, noise + scatter), chosen)
     draws = fit_law(design, drawn, start_of(best.law, design))
-    return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws)
+    return SourceFit(here.source.iloc[0], design, observed, best, squares, expected, extra, drawn, draws)
 
 
-def _require_enough(cells: pd.DataFrame, source: str) -> None:
-    if len(cells) < FEWEST_CELLS or cells.n_params.nunique() < 2 or cells.d_f.nunique() < 2:
-        raise RunsError(
-            f"source {source}: {len(cells)} cells of {cells.n_params.nunique()} sizes (n_params) and"
-            f" {cells.d_f.nunique()} fine-tuning sizes (d_chars) may enter the fit; the three coefficients need at least"
-            f" {FEWEST_CELLS} cells over 2 of each"
-        )
+def _lacking(cells: pd.DataFrame) -> str | None:
+    """What cells need to have a law; None if they have it."""
+    sizes, d_fs = cells.n_params.nunique(), cells.d_f.nunique()
+    if len(cells) >= FEWEST_CELLS and sizes >= 2 and d_fs >= 2:
+        return None
+    return (
+        f"No law was fitted: its three coefficients need at least {FEWEST_CELLS} cells over 2 sizes (n_params) and 2"
+        f" fine-tuning sizes (d_chars); {len(cells)} may enter the fit, over {sizes} and {d_fs}."
+    )
 
 
 def extra_scatter(design: Design, observed: Observed, law: Law, covariance: np.ndarray) -> tuple[float, float, float]:

@@ -24,7 +24,7 @@ WIDEST = 5.0
 
 @dataclass(frozen=True)
 class Curve:
-    """The from-scratch curve at one (unit, N), and which cells are read from it."""
+    """The from-scratch curve at one N, and which cells are read from it."""
 
     log_d: np.ndarray
     n_seeds: np.ndarray
@@ -47,7 +47,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Cells:
-    """Means over seeds: from-scratch points (unit, n_params, d) and tuned cells (source, unit, n_params, d_f)."""
+    """Means over seeds on one sampling unit: from-scratch points (n_params, d), tuned cells (source, n_params, d_f)."""
 
     scratch: pd.DataFrame
     tuned: pd.DataFrame
@@ -70,27 +70,26 @@ class Effective:
         return np.where(np.isinf(self.low), self.low, (np.maximum(self.low, -1e300) + np.minimum(self.high, 1e300)) / 2)
 
 
-def collect_cells(runs: pd.DataFrame) -> Cells:
-    """Cells of a table from `check_runs` that has no failed runs.  Raises RunsError if a law cannot be seen in it."""
-    tuned_runs, scratch_runs = runs[runs.arm == "finetune"], runs[runs.arm == "scratch"]
-    if tuned_runs.empty or scratch_runs.empty:
-        arm = "finetune" if tuned_runs.empty else "scratch"
-        raise RunsError(f"column arm: no run of the arm {arm}; the law needs fine-tuned and from-scratch runs")
-    sizes = sorted(tuned_runs.n_params.unique())
-    if len(sizes) < 2:
-        raise RunsError(f"column n_params: fine-tuned runs have one size only ({sizes[0]}); the law needs 2 or more")
-    zero_shot = runs[runs.arm == "zero_shot"].drop(columns="unit").drop_duplicates(["init", "n_params", "seed"])
-    units = tuned_runs[["init", "n_params", "unit"]].drop_duplicates()
-    used = pd.concat([scratch_runs, zero_shot.merge(units, on=["init", "n_params"]), tuned_runs], ignore_index=True)
+def collect_cells(runs: pd.DataFrame, unit: str) -> Cells:
+    """Cells of one sampling unit of a table from `check_runs` that has no failed runs.
+
+    Units are kept apart, since the noise of one says little about that of another: sets of whole documents differ more
+    than sets of excerpts.  Raises RunsError if the unit has fine-tuned runs without a from-scratch curve.
+    """
+    of_unit = runs[runs.unit == unit]
+    tuned_runs, scratch_runs = of_unit[of_unit.arm == "finetune"], of_unit[of_unit.arm == "scratch"]
+    zero_shot = runs[runs.arm == "zero_shot"].assign(unit=unit).drop_duplicates(["init", "n_params", "seed"])
+    models = tuned_runs[["init", "n_params"]].drop_duplicates()
+    used = pd.concat([scratch_runs, zero_shot.merge(models, on=["init", "n_params"]), tuned_runs], ignore_index=True)
     used["scratch"] = used.arm == "scratch"
-    keys = ["init", "unit", "n_params", "d_chars"]
-    used = used.sort_values(["scratch", *keys, "seed"], ascending=[False] + [True] * 5).reset_index(drop=True)
+    keys = ["init", "n_params", "d_chars"]
+    used = used.sort_values(["scratch", *keys, "seed"], ascending=[False] + [True] * 4).reset_index(drop=True)
     used["cell"] = used.groupby(["scratch", *keys], sort=False).ngroup()
     means = _means(used)
     scratch = means[means.scratch].rename(columns={"d_chars": "d"}).drop(columns=["scratch", "init"])
     tuned = means[~means.scratch].rename(columns={"init": "source", "d_chars": "d_f"}).drop(columns="scratch")
     scratch, tuned = scratch.reset_index(drop=True), tuned.reset_index(drop=True)
-    curves = _curves(scratch, tuned)
+    curves = _curves(scratch, tuned, unit)
     seeds = _pretrain_seeds(runs, tuned_runs)
     noise = estimate_noise(used, pretrain_seeds=seeds, scatter=_scatter(scratch, curves))
     return Cells(scratch, tuned, curves, noise, seeds)
@@ -120,10 +119,10 @@ def _means(used: pd.DataFrame) -> pd.DataFrame:
     return used.groupby("cell").agg(**columns).reset_index(drop=True)
 
 
-def _curves(scratch: pd.DataFrame, tuned: pd.DataFrame) -> list[Curve]:
+def _curves(scratch: pd.DataFrame, tuned: pd.DataFrame, unit: str) -> list[Curve]:
     curves = []
-    for (unit, n_params), cells in tuned.groupby(["unit", "n_params"]).groups.items():
-        points = scratch[(scratch.unit == unit) & (scratch.n_params == n_params)]
+    for n_params, cells in tuned.groupby("n_params").groups.items():
+        points = scratch[scratch.n_params == n_params]
         if len(points) < 3:
             raise RunsError(
                 f"column d_chars: {len(points)} from-scratch data sizes at n_params={n_params}, unit={unit}, where"
@@ -212,7 +211,7 @@ def _describe_curve(curve: Curve, scratch_loss: np.ndarray, target: np.ndarray, 
     law, d_n, parametric = curve.power_law(scratch_loss), np.inf, np.full(len(target), np.nan)
     if law is not None:
         parametric, d_n = law.inverse(target), float(law.sufficient_data(tolerance))
-    largest = float(np.exp(curve.log_d[-1]))
+    largest = float(np.rint(np.exp(curve.log_d[-1])))
     return pd.DataFrame(
         {
             "d_e": np.exp(middle),

@@ -4,7 +4,7 @@
 
 RUNS is CSV or parquet (`runs.py` says which columns).  Writes into DIR: `effective_data.parquet` (a row a tuned cell),
 `scratch_curves.parquet` (the from-scratch points as used), `transfer_law.json`, `transfer_law_draws.parquet`,
-`sanity.json`; and prints the law.
+`sanity.json`; and prints the law.  A source with too few cells for a law has null coefficients, and why.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from workflow_scripts.experiment import Fit
 from workflow_scripts.files import write_json, written
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
+from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.runs import RunsError, read_runs
 from workflow_scripts.laws.sanity import check_sanity
 from workflow_scripts.laws.summary import draws_table, summarise
@@ -36,7 +37,7 @@ def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, An
     for name, table in tables.items():
         with written(out / f"{name}.parquet") as path:
             table.to_parquet(path, index=False)
-    write_json(out / "sanity.json", check_sanity(runs, fitted.table))
+    write_json(out / "sanity.json", check_sanity(runs))
     write_json(out / "transfer_law.json", law)
     return law
 
@@ -44,7 +45,10 @@ def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, An
 def scratch_curves(fitted: Fitted) -> pd.DataFrame:
     """Points of the from-scratch curves: `loss` (mean over seeds), `isotonic_loss` (as D_E is read from it),
     `power_law_loss` (E + B D^-b at that N), `standard_error`, in nats per token; `d` in characters."""
-    cells = fitted.cells
+    return pd.concat([_points(cells) for cells in fitted.cells.values()], ignore_index=True)
+
+
+def _points(cells: Cells) -> pd.DataFrame:
     points = cells.scratch.rename(columns={"test_loss": "loss"})
     loss = points.loss.to_numpy()
     isotonic, power_law = np.full(len(points), np.nan), np.full(len(points), np.nan)
@@ -57,29 +61,38 @@ def scratch_curves(fitted: Fitted) -> pd.DataFrame:
 
 
 def sentences(law: dict[str, Any]) -> str:
-    """The laws as a person would read them, three lines a source and the warnings below."""
+    """The laws as a person would read them: a few lines a source and the warnings below."""
     lines = []
     for source, fit in law["sources"].items():
-        k, alpha, beta = (fit[name] for name in ("k", "alpha", "beta"))
-        lines.append(
-            f"{source}: D_T = {k['estimate']:.3g} * D_F^{alpha['estimate']:.3f} * N^{beta['estimate']:.3f}"
-            f"  (characters; {fit['n_cells']} cells, R2 {_rounded(fit['r_squared'])}, status {fit['status']})"
-        )
-        lines.append(f"  95 %: k {_range(k, '.3g')}, alpha {_range(alpha, '.3f')}, beta {_range(beta, '.3f')}")
-        miss = _rounded(fit["largest_size_error_factor"])
-        lines.append(f"  D_T of the largest size, predicted from the smaller ones: missed by a factor {miss}")
+        lines += [f"{source}: {fit['status']}"] if fit["k"]["estimate"] is None else _law_lines(source, fit)
         lines += [f"  ! {warning}" for warning in fit["warnings"]]
     return "\n".join(lines)
 
 
+def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
+    k, alpha, beta = (fit[name] for name in ("k", "alpha", "beta"))
+    proportionality = _rounded(fit["r_squared_of_proportionality"], ".3f")
+    return [
+        f"{source}: D_T = {k['estimate']:.3g} * D_F^{alpha['estimate']:.3f} * N^{beta['estimate']:.3f}"
+        f"  (characters; {fit['n_cells']} cells, {fit['n_uncensored']} of them uncensored, status {fit['status']})",
+        f"  95 %: k {_range(k, '.3g')}, alpha {_range(alpha, '.3f')}, beta {_range(beta, '.3f')}",
+        f"  R2 of ln D_E {_rounded(fit['r_squared'], '.3f')}; of D_E = c D_F alone {proportionality}",
+        "  D_T of the largest size, predicted from the smaller ones: missed by a factor"
+        f" {_rounded(fit['largest_size_error_factor'], '.2f')}",
+    ]
+
+
 def _range(interval: dict[str, float | None], form: str) -> str:
-    if interval["low"] is None or interval["high"] is None:
+    low, high = interval["low"], interval["high"]
+    if low is None and high is None:
         return "unknown"
-    return f"{interval['low']:{form}} to {interval['high']:{form}}"
+    if low is None or high is None:
+        return f"at most {high:{form}}" if low is None else f"at least {low:{form}}"
+    return f"{low:{form}} to {high:{form}}"
 
 
-def _rounded(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
+def _rounded(value: float | None, form: str) -> str:
+    return "unknown" if value is None else f"{value:{form}}"
 
 
 def _renaming(pairs: list[str]) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """The noise of losses, pooled over all cells, and draws of it for the bootstrap.
 
-Two or three seeds are too few to resample alone, so the noise is modelled (in nats, the same for all cells):
+Two or three seeds are too few to resample alone, so the noise is modelled (in nats, the same for all cells of one
+sampling unit):
 - `pretrain`: shared by all runs that start from one pre-trained model, that is one (source, N, seed);
-- `prefix`: shared by all runs on one (unit, D, seed), fine-tuned or not, whatever N; prefixes of one shuffle nest, so
-  those of D < D' correlate with sqrt(D / D');
+- `prefix`: shared by all runs on one (D, seed), fine-tuned or not, whatever N; prefixes of one shuffle nest, so those
+  of D < D' correlate with sqrt(D / D');
 - a part of each run alone, of one size for fine-tuned runs and another for from-scratch runs.
 
 The components come from the differences between seeds within cells, whose likelihood (REML: Patterson and Thompson
@@ -93,10 +94,10 @@ def same_model(runs: pd.DataFrame) -> np.ndarray:
 def same_prefix(runs: pd.DataFrame) -> np.ndarray:
     """(runs, runs): sqrt(D / D') between runs on nested prefixes of one shuffle, 0 between different ones."""
     used = (runs.arm != "zero_shot").to_numpy()
-    shuffle = runs.groupby(["unit", "seed"]).ngroup().to_numpy()
+    seed = runs.seed.to_numpy()
     d = np.maximum(runs.d_chars.to_numpy(dtype=float), 1.0)
     correlation = np.sqrt(np.minimum.outer(d, d) / np.maximum.outer(d, d))
-    return correlation * np.equal.outer(shuffle, shuffle) * np.logical_and.outer(used, used)
+    return correlation * np.equal.outer(seed, seed) * np.logical_and.outer(used, used)
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
@@ -106,7 +107,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 
 
 def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[float, int]) -> Noise:
-    """Components of the noise of `runs` (columns arm, init, unit, n_params, d_chars, seed, cell, test_loss).
+    """Components of the noise of `runs` on one sampling unit (columns arm, init, n_params, d_chars, seed, cell, test_loss).
 
     `scatter` is the squared scatter of from-scratch losses about their curves, with its degrees of freedom: it serves
     where no cell has two seeds.  With fewer than two pre-training seeds that component cannot be seen and is 0:

@@ -16,55 +16,64 @@ LIMIT = 3.0
 """Standard errors beyond which a rise, or a seed, is more than noise."""
 
 
-def check_sanity(runs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
-    """Checks a table from `check_runs` and its effective data (`Fitted.table`).  Losses are nats per token."""
+Spread = dict[tuple[str, str], float]
+"""Standard deviation between seeds by arm and sampling unit, in nats per token; NaN where it is unknown."""
+
+
+def check_sanity(runs: pd.DataFrame) -> dict[str, Any]:
+    """Checks a table from `check_runs`.  `pooled_spread` is the deviation between seeds, by arm and sampling unit."""
     runs = _comparable(runs)
     good = runs[runs.status == "ok"]
     spread = _pooled_spread(good)
     return {
-        "pooled_spread": {arm: None if np.isnan(value) else value for arm, value in spread.items()},
+        "pooled_spread": [
+            {"arm": arm, "unit": unit, "deviation": None if np.isnan(value) else value}
+            for (arm, unit), value in spread.items()
+        ],
         "checks": [
             _falls(good, "pretrain", "n_params", spread),
             _falls(good, "scratch", "n_params", spread),
             _falls(good, "scratch", "d_chars", spread),
             _seeds_agree(good, spread),
             _listed(good[good.unstable], "stable", "showed spikes of the loss or the gradient norm"),
-            _listed(runs[runs.status != "ok"], "finished", "failed and were set aside"),
+            _listed(runs[runs.status != "ok"], "finished", "failed", ": set aside"),
             _listed(
                 good[good.hit_budget & (good.arm != "pretrain")],
                 "within budget",
-                "stopped at their budget: their loss is an upper bound",
+                "stopped at the budget",
+                ": the loss is an upper bound",
             ),
         ],
-        "unit_contrast": _unit_contrast(table),
     }
 
 
 def _comparable(runs: pd.DataFrame) -> pd.DataFrame:
-    """Pre-training is asked for in tokens, which are a few characters more or less from seed to seed: its cells are
-    told apart by tokens, where the table has them."""
-    if "d_tokens" not in runs.columns:
-        return runs
-    return runs.assign(d_chars=runs.d_chars.where(runs.arm != "pretrain", runs.d_tokens))
+    """Cells of pre-training are told apart by tokens and corpus, where the table has them: it is asked for in tokens,
+    which are a few characters more or less from seed to seed, and its `init` does not name the source."""
+    others = runs.arm != "pretrain"
+    columns = {"d_chars": "d_tokens", "init": "corpus"}
+    return runs.assign(
+        **{here: runs[here].where(others, runs[there]) for here, there in columns.items() if there in runs}
+    )
 
 
-def _pooled_spread(runs: pd.DataFrame) -> dict[str, float]:
-    """Standard deviation between seeds, pooled over the cells of each arm; NaN where no cell has two seeds."""
+def _pooled_spread(runs: pd.DataFrame) -> Spread:
+    """Pooled over the cells of each arm and unit; NaN where no cell has two seeds."""
     cells = runs.groupby(CELL).test_loss.agg(["var", "size"]).reset_index()
     cells["degrees"] = cells["size"] - 1
     cells["squares"] = cells["var"].fillna(0.0) * cells.degrees
-    sums = cells.groupby("arm")[["squares", "degrees"]].sum()
-    return {arm: float(np.sqrt(row.squares / row.degrees)) if row.degrees else np.nan for arm, row in sums.iterrows()}
+    sums = cells.groupby(["arm", "unit"])[["squares", "degrees"]].sum()
+    return {key: float(np.sqrt(row.squares / row.degrees)) if row.degrees else np.nan for key, row in sums.iterrows()}
 
 
-def _falls(runs: pd.DataFrame, arm: str, axis: str, spread: dict[str, float]) -> dict[str, Any]:
+def _falls(runs: pd.DataFrame, arm: str, axis: str, spread: Spread) -> dict[str, Any]:
     """Whether the mean loss falls from each value of `axis` to the next, all else equal."""
     others = [column for column in CELL if column != axis]
     cells = runs[runs.arm == arm].groupby([*others, axis]).test_loss.agg(["mean", "size"]).reset_index()
-    allowed = 0.0 if np.isnan(spread.get(arm, np.nan)) else LIMIT * spread[arm]
     rises, steps = [], 0
     for _, line in cells.groupby(others):
         line = line.sort_values(axis)
+        allowed = np.nan_to_num(LIMIT * spread[arm, line.unit.iloc[0]])
         pairs = zip(line[:-1].itertuples(), line[1:].itertuples(), strict=True)
         for before, after in pairs:
             steps += 1
@@ -79,10 +88,11 @@ def _falls(runs: pd.DataFrame, arm: str, axis: str, spread: dict[str, float]) ->
     return _check(name, not rises, f"{sentence} in {len(rises)} of {steps} steps.", rises)
 
 
-def _seeds_agree(runs: pd.DataFrame, spread: dict[str, float]) -> dict[str, Any]:
+def _seeds_agree(runs: pd.DataFrame, spread: Spread) -> dict[str, Any]:
     losses = runs.groupby(CELL).test_loss
     n = losses.transform("size")
-    scale = runs.arm.map(spread) * np.sqrt(1 - 1 / n)
+    pooled = np.array([spread[key] for key in zip(runs.arm, runs.unit, strict=True)])
+    scale = pooled * np.sqrt(1 - 1 / n)
     away = (runs.test_loss - losses.transform("mean")) / scale.where(scale > 0)
     odd = away.abs() > LIMIT
     if not (n > 1).any():
@@ -94,8 +104,11 @@ def _seeds_agree(runs: pd.DataFrame, spread: dict[str, float]) -> dict[str, Any]
     return _check("seeds agree", not outliers, sentence, outliers)
 
 
-def _listed(runs: pd.DataFrame, name: str, words: str) -> dict[str, Any]:
-    return _check(name, runs.empty, f"{len(runs) or 'No'} runs {words}.", _named(runs))
+def _listed(runs: pd.DataFrame, name: str, did: str, so: str = "") -> dict[str, Any]:
+    """A check that no run `did` something; `so` says what follows where one did."""
+    if runs.empty:
+        return _check(name, True, f"No run {did}.")
+    return _check(name, False, f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} {did}{so}.", _named(runs))
 
 
 def _named(runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -109,16 +122,3 @@ def _named(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _check(name: str, good: bool, sentence: str, runs: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     return {"check": name, "verdict": "ok" if good else "warn", "sentence": sentence, "runs": runs or []}
-
-
-def _unit_contrast(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """D_E / D_F of both sampling units, where one (source, N, D_F) was measured on both."""
-    cells = table[table.d_f > 0].assign(multiplier=lambda cells: cells.d_e / cells.d_f)
-    rows = cells.pivot(index=["source", "size", "n_params", "d_f"], columns="unit", values="multiplier")
-    if rows.shape[1] < 2:
-        return []
-    both = rows.dropna()
-    return [
-        dict(zip(both.index.names, key, strict=True)) | {"d_e_over_d_f": values.to_dict()}
-        for key, values in both.iterrows()
-    ]

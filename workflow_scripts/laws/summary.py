@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,15 @@ LARGE_MISFIT = 2.0
 
 def summarise(fitted: Fitted) -> dict[str, Any]:
     """The content of `transfer_law.json`: a law for each source, and the noise that the intervals come from."""
-    noise = fitted.cells.noise
+    cells = fitted.cells[fitted.unit]
+    sources = {law.source: _source(fitted, law) for law in fitted.laws}
+    sources |= {source: _too_few(fitted, source, words) for source, words in fitted.too_few.items()}
     return {
-        "sources": {law.source: _source(fitted, law) for law in fitted.laws},
+        "sources": dict(sorted(sources.items())),
         "noise": {
-            "nats_per_token": noise.deviations() | {"zero_shot": noise.zero_shot[0]},
-            "from_seeds": noise.from_seeds,
-            "pretrain_seeds": fitted.cells.pretrain_seeds,
+            "nats_per_token": cells.noise.deviations() | {"zero_shot": cells.noise.zero_shot[0]},
+            "from_seeds": cells.noise.from_seeds,
+            "pretrain_seeds": cells.pretrain_seeds,
             "seeds": "pooled: losses are means over the seeds of a cell",
         },
     }
@@ -47,32 +49,54 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
 
 def draws_table(fitted: Fitted) -> pd.DataFrame:
     """Columns source, draw, ln_k, alpha, beta: the joint draws behind the intervals."""
-    return pd.concat(
-        [
-            pd.DataFrame({name: getattr(law.draws, name) for name in COEFFICIENTS})
-            .rename_axis("draw")
-            .reset_index()
-            .assign(source=law.source)[["source", "draw", *COEFFICIENTS]]
-            for law in fitted.laws
-        ],
-        ignore_index=True,
-    )
+    columns = {"source": str, "draw": int} | dict.fromkeys(COEFFICIENTS, float)
+    tables = [
+        pd.DataFrame({name: getattr(law.draws, name) for name in COEFFICIENTS})
+        .rename_axis("draw")
+        .reset_index()
+        .assign(source=law.source)[list(columns)]
+        for law in fitted.laws
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(columns)).astype(columns)
+
+
+def _too_few(fitted: Fitted, source: str, words: str) -> dict[str, Any]:
+    """The entry of a source without a law."""
+    cells = fitted.in_fit(source)
+    unknown = {"estimate": None, "low": None, "high": None}
+    censored = int(((cells.censored != "none") | cells.lower_bound).sum())
+    return dict.fromkeys(("k", *COEFFICIENTS), unknown) | {
+        "n_cells": len(cells),
+        "n_censored": censored,
+        "n_uncensored": len(cells) - censored,
+        "unit": fitted.unit,
+        "r_squared": None,
+        "r_squared_of_proportionality": None,
+        "largest_size_error_factor": None,
+        "estimator": DEFAULT,
+        "estimators": {},
+        "status": "too few cells",
+        "warnings": [words, *_limits(fitted, source, cells)],
+    }
 
 
 def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
-    cells = fitted.table[fit.chosen]
+    cells = fitted.in_fit(fit.source)
     predictions = {
         "largest_size": _prediction(fit, fit.design.n_params),
         "largest_d_f": _prediction(fit, fit.design.d_f),
     }
     draws = np.stack([getattr(fit.draws, name) for name in COEFFICIENTS])
+    censored = int((fit.observed.side != 0).sum())
     summary = _coefficients(fit.best.law, fit.draws) | {
         "covariance": {"of": list(COEFFICIENTS), "matrix": np.cov(draws).tolist()},
-        "n_cells": int(fit.chosen.sum()),
-        "n_censored": int((fit.observed.side != 0).sum()),
+        "n_cells": len(cells),
+        "n_censored": censored,
+        "n_uncensored": len(cells) - censored,
         "n_not_positive": int((cells.d_t <= 0).sum()),
-        "unit": str(cells.unit.iloc[0]),
-        "r_squared": _r_squared(fit),
+        "unit": fitted.unit,
+        "r_squared": _r_squared(fit, fit.best.law.log_d_e(fit.design)[0]),
+        "r_squared_of_proportionality": _r_squared(fit, _proportional(fit)),
         "largest_size_error_factor": predictions["largest_size"]["error_factor"],
         "predictions": predictions,
         "lack_of_fit": {
@@ -87,21 +111,32 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         "draws": {
             "number": len(fit.draws.ln_k),
             "not_converged": int((~fit.draws.converged).sum()),
-            "on_a_bound": int(fit.draws.on_bound.sum()),
+            "on_a_bound": int(fit.draws.on_bound.any(axis=1).sum()),
         },
     }
     return summary | {"warnings": list(_warnings(fitted, fit, cells, summary))}
 
 
 def _coefficients(law: Law, draws: Law) -> dict[str, Any]:
-    values = {name: (getattr(law, name)[0], getattr(draws, name)) for name in COEFFICIENTS}
-    values["k"] = (np.exp(law.ln_k[0]), np.exp(draws.ln_k))
-    return {name: _interval(*values[name]) for name in ("k", "ln_k", "alpha", "beta")}
+    """Estimates and intervals.  ln k falls with alpha and beta at a given level, so their bounds limit it crosswise."""
+    level, alpha, beta = draws.on_bound.T
+    below = {"alpha": alpha < 0, "beta": beta < 0, "ln_k": (level < 0) | (alpha > 0) | (beta > 0)}
+    above = {"alpha": alpha > 0, "beta": beta > 0, "ln_k": (level > 0) | (alpha < 0) | (beta < 0)}
+    values = {
+        name: _interval(getattr(law, name)[0], getattr(draws, name), below[name], above[name]) for name in COEFFICIENTS
+    }
+    with np.errstate(over="ignore"):
+        k = _interval(np.exp(law.ln_k[0]), np.exp(draws.ln_k), below["ln_k"], above["ln_k"])
+    return {"k": k} | values
 
 
-def _interval(estimate: float, draws: np.ndarray) -> dict[str, float | None]:
-    """95 % percentile interval; null where a draw has no estimate."""
-    low, high = np.quantile(draws, [0.025, 0.975])
+def _interval(estimate: float, draws: np.ndarray, below: np.ndarray, above: np.ndarray) -> dict[str, float | None]:
+    """95 % percentile interval of draws, of which some lie `below` or `above` by an unknown amount: on a bound of the
+    search.  Undefined draws (NaN) may lie on either side.  An end is null where such draws decide it."""
+    undefined = np.isnan(draws)
+    with np.errstate(invalid="ignore"):
+        low = np.quantile(np.where(below | undefined, -np.inf, draws), 0.025)
+        high = np.quantile(np.where(above | undefined, np.inf, draws), 0.975)
     return {"estimate": finite(estimate), "low": finite(low), "high": finite(high)}
 
 
@@ -111,25 +146,32 @@ def finite(value: float) -> float | None:
 
 def _other(fit: SourceFit, words: str, estimator: Callable[..., tuple[Law, np.ndarray]]) -> dict[str, Any]:
     law, used = estimator(fit.design, fit.observed)
+    draws = estimator(fit.design, fit.drawn)[0]
     outside = int((fit.observed.side != 0).sum())
     return (
         {"description": words}
-        | _coefficients(law, estimator(fit.design, fit.drawn)[0])
+        | _coefficients(law, draws)
         | {
             "n_cells": int(used.sum()),
             "dropped": {"censored": outside, "d_t_not_positive": int((~used).sum()) - outside},
+            "draws": {"number": len(draws.ln_k), "undefined": int((~draws.converged).sum())},
         }
     )
 
 
-def _r_squared(fit: SourceFit) -> float | None:
-    """Of ln D_E, over the cells of the fit that are not censored."""
+def _proportional(fit: SourceFit) -> np.ndarray:
+    """ln D_E by D_E = c D_F alone.  D_E contains D_F, so that explains most of its variance whatever the law."""
+    inside, log_d_f = fit.observed.side[0] == 0, np.log(fit.design.d_f)
+    return log_d_f + (fit.observed.log_d_e[0] - log_d_f)[inside].sum() / max(inside.sum(), 1)
+
+
+def _r_squared(fit: SourceFit, log_d_e: np.ndarray) -> float | None:
+    """Of ln D_E predicted as `log_d_e` (cells,), over the cells of the fit that are not censored."""
     inside = fit.observed.side[0] == 0
     values = fit.observed.log_d_e[0][inside]
     if inside.sum() < 2 or np.ptp(values) == 0:
         return None
-    residual = values - fit.best.law.log_d_e(fit.design)[0][inside]
-    return float(1 - (residual**2).sum() / ((values - values.mean()) ** 2).sum())
+    return float(1 - ((values - log_d_e[inside]) ** 2).sum() / ((values - values.mean()) ** 2).sum())
 
 
 def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
@@ -156,12 +198,11 @@ def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[str, Any]):
+def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[str, Any]) -> Iterator[str]:
     """Sentences on what the data does not support."""
-    beta, alpha = summary["beta"], summary["alpha"]
-    if beta["low"] is None or beta["low"] <= 0 <= beta["high"]:
+    if _holds_zero(summary["beta"]):
         yield "The interval of beta holds 0: these cells do not show that transfer grows with model size."
-    if alpha["low"] is None or alpha["low"] <= 0 <= alpha["high"]:
+    if _holds_zero(summary["alpha"]):
         yield "The interval of alpha holds 0: these cells do not show how transfer changes with D_F."
     if len(cells) < ENOUGH_CELLS:
         yield f"The fit rests on {len(cells)} cells, fewer than {ENOUGH_CELLS}."
@@ -169,17 +210,7 @@ def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict
         decades = float(np.log10(values.max() / values.min()))
         if decades < ENOUGH_DECADES[name] - 1e-9:
             yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
-    if outside := int((cells.censored != "none").sum()):
-        yield f"{outside} of {len(cells)} cells of the fit are outside the from-scratch curves and count as limits."
-    if at_budget := int(cells.lower_bound.sum()):
-        yield f"{at_budget} of {len(cells)} cells of the fit stopped at their budget: their D_E count as lower limits."
-    ours = (fitted.table.source == fit.source) & (fitted.table.unit == cells.unit.iloc[0])
-    if bounds := int((ours & fitted.table.upper_bound).sum()):
-        yield f"Read from a from-scratch run at its budget, thus upper limits and kept out of the fit: {bounds} cells."
-    if fitted.cells.pretrain_seeds < 2:
-        yield "One pre-training seed: every interval is conditional on the pre-trained weights."
-    if not fitted.cells.noise.from_seeds:
-        yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."
+    yield from _limits(fitted, fit.source, cells)
     if fit.best.status != "ok":
         yield f"The optimum is {fit.best.status}: the coefficients are not to be trusted; more cells or sizes are needed."
     if fit.squares > LARGE_MISFIT * fit.expected_squares and fit.extra_deviation > 0:
@@ -191,9 +222,40 @@ def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict
     if unfinished > number // 100:
         yield f"{unfinished} of {number} draws did not converge."
     if on_a_bound > number // 40:
-        yield f"{on_a_bound} of {number} draws end on a bound of the search: so may the intervals."
+        yield f"{on_a_bound} of {number} draws end on a bound of the search: ends of intervals there are unknown."
+    for name, other in summary["estimators"].items():
+        if undefined := other["draws"]["undefined"]:
+            yield f"The estimator {name} is undefined in {undefined} of {number} draws."
     miss = summary["largest_size_error_factor"]
     if miss is None:
         yield "The largest size could not be predicted from the smaller ones."
     elif miss > LARGE_MISS:
         yield f"Fitted to the smaller sizes, the law misses D_T of the largest by a factor {miss:.2f}."
+
+
+def _holds_zero(interval: dict[str, float | None]) -> bool:
+    """Whether 0 cannot be excluded; an unknown end excludes nothing."""
+    low, high = interval["low"], interval["high"]
+    return not (low is not None and low > 0) and not (high is not None and high < 0)
+
+
+def _limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
+    """Sentences on what the cells of the fit are, whether or not they are enough for a law."""
+    regimes = {name: int((cells.regime == name).sum()) for name in ("low", "medium", "high", "unknown")}
+    if elsewhere := len(cells) - regimes["low"]:
+        counts = ", ".join(f"{name} {n}" for name, n in regimes.items() if n)
+        yield (
+            f"{elsewhere} of {len(cells)} cells of the fit are not known to be in the low-data regime, where the paper"
+            f" fits its law ({counts})."
+        )
+    if outside := int((cells.censored != "none").sum()):
+        yield f"{outside} of {len(cells)} cells of the fit are outside the from-scratch curves and count as limits."
+    if at_budget := int(cells.lower_bound.sum()):
+        yield f"{at_budget} of {len(cells)} cells of the fit stopped at their budget: their D_E count as lower limits."
+    ours = (fitted.table.source == source) & (fitted.table.unit == fitted.unit)
+    if bounds := int((ours & fitted.table.upper_bound).sum()):
+        yield f"Read from a from-scratch run at its budget, thus upper limits and kept out of the fit: {bounds} cells."
+    if fitted.cells[fitted.unit].pretrain_seeds < 2:
+        yield "One pre-training seed: every interval is conditional on the pre-trained weights."
+    if not fitted.cells[fitted.unit].noise.from_seeds:
+        yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."

@@ -68,6 +68,7 @@ class Law:
     """Minus the log-likelihood, without constants."""
     converged: np.ndarray
     on_bound: np.ndarray
+    """(draws, 3): -1 or +1 where ln D_T at the centre, alpha or beta ended on its lower or upper bound, else 0."""
 
     def log_d_t(self, design: Design) -> np.ndarray:
         """(draws, cells)"""
@@ -109,13 +110,13 @@ def fit_law(design: Design, observed: Observed, starts: np.ndarray) -> Law:
         damping = np.where(better, np.maximum(damping / 5, 1e-9), np.minimum(damping * 4, 1e12))
         if still.all():
             break
-    at_bound = (position <= lower) | (position >= upper)
+    on_bound = np.where(position <= lower, -1, np.where(position >= upper, 1, 0))
     scale = np.maximum(np.einsum("dii->di", curvature), 1e-12)
     left_to_gain = np.where(_held(position, gradient, lower, upper), 0.0, gradient**2 / scale).sum(axis=1)
     converged = still & (left_to_gain < FLAT * (1 + objective))
     level, alpha, beta = position.T
     x, z = design.centre
-    return Law(level - alpha * x - beta * z, alpha, beta, objective, converged, at_bound.any(axis=1))
+    return Law(level - alpha * x - beta * z, alpha, beta, objective, converged, on_bound)
 
 
 def _held(position: np.ndarray, gradient: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
@@ -175,9 +176,9 @@ def fit_from_many_starts(design: Design, observed: Observed) -> BestOfStarts:
     many = Observed(np.repeat(observed.log_d_e, len(starts), axis=0), np.repeat(observed.side, len(starts), axis=0))
     laws = fit_law(design, many, starts)
     best = int(laws.objective.argmin())
-    law = Law(*(np.atleast_1d(getattr(laws, name)[best]) for name in Law.__dataclass_fields__))
+    law = Law(*(getattr(laws, name)[best : best + 1] for name in Law.__dataclass_fields__))
     agreed = int((laws.objective <= laws.objective[best] + AGREEMENT * (1 + laws.objective[best])).sum())
-    status = "on a bound" if law.on_bound[0] else "ok" if law.converged[0] else "not converged"
+    status = "on a bound" if law.on_bound.any() else "ok" if law.converged[0] else "not converged"
     return BestOfStarts(law, len(starts), agreed, status)
 
 
@@ -249,4 +250,4 @@ def _positive_transfer(design: Design, observed: Observed) -> tuple[np.ndarray, 
 def _explicit(ln_k: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> Law:
     solved = np.isfinite(ln_k) & np.isfinite(alpha) & np.isfinite(beta)
     ln_k, alpha, beta = (np.where(solved, value, np.nan) for value in (ln_k, alpha, beta))
-    return Law(ln_k, alpha, beta, np.full(len(ln_k), np.nan), solved, np.zeros(len(ln_k), dtype=bool))
+    return Law(ln_k, alpha, beta, np.full(len(ln_k), np.nan), solved, np.zeros((len(ln_k), 3), dtype=int))
