@@ -3,7 +3,7 @@ from snakemake.utils import min_version
 
 min_version("9.20")
 
-if "experiment" not in config:
+if not workflow.overwrite_configfiles:  # a file given with --configfile stands alone
 
     configfile: "config/config.yaml"
 

@@ -1,4 +1,5 @@
 # What the stages' rules share: the experiment, the identities of code, the jobs of the grid.
+import shlex
 import sys
 from glob import glob
 from pathlib import Path
@@ -11,9 +12,9 @@ from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.experiment import ConfigurationError, Experiment
-from workflow_scripts.locks import try_lock
+from workflow_scripts.locks import owner, try_lock
 from workflow_scripts.store import canonical_json
-from workflow_scripts.training.progress import write_plan
+from workflow_scripts.training.progress import drop_outdated, write_plan
 
 try:
     EXPERIMENT = Experiment.parse(config, workflow.configfiles[-1] if workflow.configfiles else "config")
@@ -21,17 +22,33 @@ try:
 except (ConfigurationError, CorpusError) as error:
     raise WorkflowError(str(error)) from None
 
-# Steps run under the Python that runs Snakemake, wherever its environment is.
-shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
+# Steps run under the Python that runs Snakemake, wherever its environment is; a conda environment of the rule goes first.
+shell.prefix(
+    'set -euo pipefail; case "${{CONDA_PREFIX:-}}" in */.snakemake/conda/*) ;; '
+    f"*) export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH ;; esac; "
+)
 
 RESULTS = f"results/{EXPERIMENT.experiment}"
 PLAN = f"{RESULTS}/training/plan.json"
 ENVIRONMENT = "../envs/environment.yaml"
 
-# Every training job: path of its manifest -> its runs. Small cells of one (arm, source, unit, size, seed) share a job.
+# Every training job -> its runs. Small cells of one (arm, source, unit, size, seed) share a job.
 JOBS = {}
 for run in EXPERIMENT.runs:
-    JOBS.setdefault(f"{RESULTS}/training/{EXPERIMENT.job(run)}.json", []).append(run)
+    JOBS.setdefault(EXPERIMENT.job(run), []).append(run)
+
+
+def specifications_of(pattern):
+    """The declared choices of the runs of the job that `pattern` names, as one string.
+
+    A function of the wildcards alone: Snakemake does not watch parameters that depend on anything else.
+    """
+
+    def specifications(wildcards):
+        runs = JOBS[pattern.format(**dict(wildcards.items()))]
+        return canonical_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs})
+
+    return specifications
 
 
 # Every source in use: (corpus, source) -> the files it is read from.
@@ -73,16 +90,13 @@ wildcard_constraints:
     cells=r"small|d\d+",
 
 
-def specifications(wildcards, output):
-    """The declared choices of a job's runs, as one string: the identity that Snakemake watches."""
-    runs = JOBS[output.manifest]
-    return canonical_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs})
-
-
 def start_work():
     """Holds a lock as long as this process works, and notes what there is to do (see workflow_scripts/launch.py)."""
     global WORKING
-    WORKING = try_lock(Path("results/.working"))
+    lock = Path("results/.working")
+    WORKING = try_lock(lock)
     if WORKING is None:
-        sys.exit("Another Snakemake is at work in this folder.")
+        sys.exit(f"Another Snakemake (process {owner(lock)}) is at work in this folder: wait for it, or stop it.")
+    specifications = {run.folder: EXPERIMENT.specification(run) for run in EXPERIMENT.runs}
+    drop_outdated(Path(PLAN).parent, specifications, code_hash("workflow_scripts.training.cell"))
     write_plan(Path(PLAN), {run.folder: EXPERIMENT.expected_cost(run) for run in EXPERIMENT.runs})

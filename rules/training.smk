@@ -18,11 +18,11 @@ rule pretrain:
         mem_mb=1500,
         runtime=60,
     params:
-        runs=specifications,
+        runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),
         initial="",
         tokens=subpath(input.tokens, ancestor=2),
-        plan=PLAN,
-        checkpoint_seconds=EXPERIMENT.checkpoint_seconds,
+        plan=lambda wildcards, resources: PLAN,
+        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.cell"),
     shell:
         "python -m workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
@@ -40,6 +40,13 @@ use rule pretrain as scratch with:
     log:
         f"{RESULTS}/logs/training/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     priority: 1
+    params:
+        runs=specifications_of("scratch/{unit}/{size}/seed{seed}/{cells}"),
+        initial="",
+        tokens=subpath(input.tokens, ancestor=2),
+        plan=lambda wildcards, resources: PLAN,
+        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
+        code=code_hash("workflow_scripts.training.cell"),
 
 
 use rule pretrain as finetune with:
@@ -53,9 +60,9 @@ use rule pretrain as finetune with:
         f"{RESULTS}/logs/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     priority: 1
     params:
-        runs=specifications,
+        runs=specifications_of("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
         initial=f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}",
         tokens=subpath(input.tokens, ancestor=2),
-        plan=PLAN,
-        checkpoint_seconds=EXPERIMENT.checkpoint_seconds,
+        plan=lambda wildcards, resources: PLAN,
+        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.cell"),

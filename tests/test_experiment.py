@@ -54,7 +54,7 @@ def test_a_run_is_one_folder_and_one_identity(config):
 def test_identities_ignore_labels_placement_and_the_order_of_keys(config):
     changed = dict(reversed(copy.deepcopy(config).items()))
     changed |= {"title": "Another", "experiment": "other", "gpu": 0, "checkpoint_seconds": 5, "share_process_below": 0}
-    changed["fit"] = {"d_f": [1, 2]}
+    changed["fit"] = {"d_f": [6_000, 40_000]}
     before, after = Experiment.parse(config, "a"), Experiment.parse(changed, "b")
     for first, second in zip(before.runs, after.runs, strict=True):
         assert canonical_json(before.specification(first)) == canonical_json(after.specification(second))
@@ -88,10 +88,20 @@ def test_small_cells_share_a_job_and_large_ones_have_their_own(config):
 
 
 def test_every_problem_is_named_at_once(config):
-    config["sedes"] = [0]
+    config["splits"]["train"] = 0.9
     config["pretrain"]["tokens"] = "many"
     config["model"]["sizes"][0]["n_head"] = 5
-    refused(config, "sedes: unknown key", "pretrain.tokens", "'many'", "d_model 12 is not divisible by n_head 5")
+    expected = ["splits: unknown key 'train'; known are validation, test", "pretrain.tokens", "'many'"]
+    refused(config, *expected, "d_model 12 is not divisible by n_head 5")
+
+
+def test_an_unknown_key_is_named_with_the_known_ones(config):
+    refused(config | {"sedes": [0]}, "unknown key 'sedes'", "seeds")
+
+
+def test_a_configuration_without_its_name_is_refused(config):
+    del config["experiment"]
+    refused(config, "experiment: Field required")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +113,9 @@ def test_every_problem_is_named_at_once(config):
         ("experiment", "../up", ["experiment", "../up"]),
         ("pretrain", {"sources": ["python"], "tokens": 10}, ["target 'python' cannot be its own source"]),
         ("fit", {"d_f": [9, 3]}, ["d_f [9, 3]"]),
+        ("fit", {"d_f": [3, 9]}, ["fit.d_f: no finetune size"]),
+        ("evaluation", {"stop_tokens": 9, "validation_tokens": 900, "test_tokens": 900}, ["evaluation.stop_tokens: 9"]),
+        ("experiment", "store", ["'store' is the name of the shared store"]),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(config, key, value, words):

@@ -28,6 +28,13 @@ class ConfigurationError(ValueError):
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (unknown := sorted(set(values) - set(cls.model_fields))):
+            raise ValueError(f"unknown key {', '.join(map(repr, unknown))}; known are {', '.join(cls.model_fields)}")
+        return values
+
 
 class PackageSource(Strict):
     """Documents inside a wheel of the package index, pinned with its sha256 in `config/packages.txt`."""
@@ -227,6 +234,18 @@ class Experiment(Strict):
             raise ValueError(f"grids: a sampling unit may have one grid, found {units}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: a seed stands twice in {list(self.seeds)}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_work(self) -> Experiment:
+        low, high = self.fit.d_f
+        if not any(low <= d <= high for d in self.grids[0].finetune):
+            raise ValueError(f"fit.d_f: no finetune size of the first grid lies in {[low, high]}")
+        for key, tokens in self.evaluation.model_dump().items():
+            if tokens <= self.model.n_ctx:
+                raise ValueError(f"evaluation.{key}: {tokens} tokens do not fill one context of {self.model.n_ctx}")
+        if self.experiment == "store":
+            raise ValueError("experiment: 'store' is the name of the shared store; choose another")
         return self
 
     @classmethod

@@ -9,23 +9,38 @@ this folder: this command holds a lock of its own, which dies with it, and so do
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import yaml
 
 from workflow_scripts.files import read_json
 from workflow_scripts.laws.fit import sentences
-from workflow_scripts.locks import try_lock
+from workflow_scripts.locks import owner, try_lock, wait_for_lock
 
 RESULTS = Path("results")
-CONFIG = "config/config.yaml"
-QUIET = ("--quiet", "host", "reason", "rules")
+
+
+def held(path: Path) -> IO[str]:
+    """The lock, after waiting for whoever has it: a workflow whose launcher or `make` was killed works on."""
+    file = try_lock(path)
+    if file is None:
+        print(f"Process {owner(path)} is at work in this folder; waiting for it to end.", file=sys.stderr, flush=True)
+        file = wait_for_lock(path)
+    return file
 
 
 def snakemake(*arguments: str) -> int:
-    return subprocess.call([sys.executable, "-m", "snakemake", *arguments])
+    """Runs Snakemake to its end.  Ctrl-C reaches it too, and it stops in its own order."""
+    process = subprocess.Popen([sys.executable, "-m", "snakemake", *arguments])
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            print("Stopping; `make run` goes on from here.", file=sys.stderr, flush=True)
 
 
 def outcome(config: str) -> str:
@@ -36,21 +51,20 @@ def outcome(config: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if argv is None else argv
-    launching = try_lock(RESULTS / ".launching")
-    working = try_lock(RESULTS / ".working")
-    if launching is None or working is None:
-        sys.exit("Another `make run` or `snakemake` is at work in this folder: wait for it, or stop it first.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configfile", default="config/config.yaml")
+    arguments, others = parser.parse_known_args(argv)
+    config = ("--configfile", arguments.configfile)
+    launching, working = held(RESULTS / ".launching"), held(RESULTS / ".working")
     if any(Path(".snakemake/locks").glob("*")):
         print("An earlier run was stopped; going on from where it was.", file=sys.stderr, flush=True)
-        if code := snakemake("--unlock", "--quiet", "all"):
+        if code := snakemake("--unlock", "--quiet", "all", *config):
             sys.exit(code)
     working.close()
-    if code := snakemake("--cores", "all", *QUIET, *arguments):
+    if code := snakemake("--quiet", "host", "reason", "rules", "--cores", "all", *others, *config):
         sys.exit(code)
-    if "-n" not in arguments:
-        config = arguments[arguments.index("--configfile") + 1] if "--configfile" in arguments else CONFIG
-        print(outcome(config))
+    print(outcome(arguments.configfile))
+    launching.close()
 
 
 if __name__ == "__main__":

@@ -131,7 +131,12 @@ def kill(process, *, with_jobs):
     for member in [*drivers, *(jobs if with_jobs else [])]:
         member.kill()
     process.wait()
+    KILLED.append(process)
     return [] if with_jobs else jobs
+
+
+KILLED = []
+"""Their pipes stay open: orphans still write to them."""
 
 
 @pytest.fixture(scope="session")

@@ -68,9 +68,16 @@ def test_one_more_seed_trains_that_seed(project):
 
 
 def test_experiments_share_what_they_have_in_common(project):
-    """Under another name, everything is found in the store; nothing is trained twice."""
+    """Under another name, everything is found in the store; nothing is trained twice, and the first stays up to date."""
     before = entries(project)
     project.change(experiment="other")
     code, output = project.snakemake("results/other/laws/runs.parquet")
     assert code == 0, output
     assert entries(project) == before
+    project.change(experiment="tiny")
+    assert project.planned() == {}
+
+
+def test_how_often_to_save_is_no_reason_to_train(project):
+    project.change(checkpoint_seconds=7, share_process_below=8_001)
+    assert not {"pretrain", "scratch", "finetune"} & set(project.planned())

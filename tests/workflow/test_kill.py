@@ -35,34 +35,40 @@ def losses(project):
 def test_killed_runs_end_with_the_same_losses(pristine, finished, tmp_path, with_jobs):
     """Killed once in pre-training and once in a cell; with its jobs, or leaving them to run on as orphans."""
     project = pristine.copy(tmp_path / "project")
-    store = project.folder / "results/store/runs"
-    orphans = []
+    store, training = project.folder / "results/store/runs", project.results("training")
 
-    process = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
-    wait_until(process, lambda: any(store.glob("*.state/checkpoint.pt")))
-    orphans += kill(process, with_jobs=with_jobs)
+    def checkpoints():
+        return set(store.glob("*.state/checkpoint.pt"))
 
-    training = project.results("training")
-    process = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
-    wait_until(process, lambda: any(training.glob("scratch/*/*/*/d*/run.json")) and any(store.glob("*.state")))
-    orphans += kill(process, with_jobs=with_jobs)
+    first = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
+    wait_until(first, checkpoints)
+    orphans = kill(first, with_jobs=with_jobs)
+    assert with_jobs or any(orphan.is_running() for orphan in orphans)
+
+    second = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
+    wait_until(second, lambda: len(list(training.glob("pretrain/*/*/*/run.json"))) == 4)
+    before = checkpoints()
+    wait_until(second, lambda: checkpoints() - before)
+    orphans += kill(second, with_jobs=with_jobs)
 
     code, output = project.launch()
     psutil.wait_procs(orphans, timeout=TIMEOUT)
     assert code == 0, output
     assert "going on from where it was" in output
+    if with_jobs:
+        assert "going on from its checkpoint" in output
     pd.testing.assert_frame_equal(losses(project), losses(finished), check_exact=True)
 
 
-def test_a_second_run_beside_a_working_one_is_refused(pristine, tmp_path):
+def test_a_second_run_waits_for_the_one_that_works(pristine, tmp_path):
+    """Also where `make` or the launcher was killed, and Snakemake works on."""
     project = pristine.copy(tmp_path / "project")
-    process = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
-    wait_until(process, (project.folder / "results/.working").exists)
-    wait_until(process, lambda: any((project.folder / ".snakemake/locks").glob("*")))
-    code, output = project.launch()
-    kill(process, with_jobs=True)
-    assert code == 1
-    assert "at work in this folder" in output
+    first = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
+    wait_until(first, lambda: any((project.folder / ".snakemake/locks").glob("*")))
+    second = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
+    assert f"Process {first.pid} is at work in this folder" in second.stdout.readline()
+    kill(second, with_jobs=True)
+    kill(first, with_jobs=True)
 
 
 def test_a_bare_snakemake_after_a_kill_says_what_to_do(pristine, tmp_path):

@@ -16,7 +16,8 @@ def config(project):
 
 
 MISTAKES = {
-    "unknown key": ({"sedes": [0, 1]}, ["sedes", "unknown key"]),
+    "unknown key": ({"sedes": [0, 1]}, ["unknown key 'sedes'", "seeds"]),
+    "nothing to fit": ({"fit": {"d_f": [5, 6]}}, ["fit.d_f", "[5, 6]"]),
     "wrong type": ({"seeds": "many"}, ["seeds", "'many'"]),
     "heads": (
         {"model": {"n_ctx": 32, "sizes": [{"n_layer": 1, "d_model": 9, "n_head": 2}]}},

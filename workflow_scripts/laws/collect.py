@@ -1,6 +1,6 @@
 """Step `collect`: run folders -> `runs.parquet`, one tidy row a run.
 
-python -m workflow_scripts.laws.collect --runs JSON --out E/laws/runs.parquet
+python -m workflow_scripts.laws.collect --experiment JSON --training E/training --out E/laws/runs.parquet
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json, written
 
 
@@ -56,14 +57,13 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Collect run folders into one table.")
-    parser.add_argument(
-        "--runs", required=True, type=json.loads, help="run folder -> its labels (arm, init, unit, size)"
-    )
+    parser.add_argument("--experiment", required=True, type=json.loads, help="configuration, as JSON")
+    parser.add_argument("--training", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
     rows = []
-    for folder, labels in arguments.runs.items():
-        path = Path(folder) / "run.json"
+    for folder, labels in Experiment.parse(arguments.experiment, "--experiment").labels().items():
+        path = arguments.training / folder / "run.json"
         if not path.exists():
             raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
         rows.append(row(labels, read_json(path)))

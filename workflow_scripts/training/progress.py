@@ -6,12 +6,24 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from workflow_scripts.files import read_json, write_json
 
 
 def finished(folder: Path, runs: dict[str, float]) -> set[str]:
     return {name for name in runs if (folder / name / "run.json").exists()}
+
+
+def drop_outdated(folder: Path, specifications: dict[str, dict[str, Any]], code: str) -> None:
+    """Removes the `run.json` of runs that the configuration or the code has left behind (the store keeps its copy), so
+    that nothing counts as done before it is."""
+    for name, specification in specifications.items():
+        path = folder / name / "run.json"
+        if path.exists():
+            identity = read_json(path)["identity"]
+            if identity["specification"] != specification or identity["code"] != code:
+                path.unlink()
 
 
 def write_plan(plan: Path, runs: dict[str, float]) -> None:

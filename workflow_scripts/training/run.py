@@ -19,9 +19,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from workflow_scripts.code_identity import code_hash
+from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.files import read_json, sha256, write_json
-from workflow_scripts.store import STORE, key_of, produce
+from workflow_scripts.store import STORE, key_of, only_writer, produce
 from workflow_scripts.training.cell import Cell
+from workflow_scripts.training.checkpoint import CURRENT
 from workflow_scripts.training.data import Corpus, DataError
 from workflow_scripts.training.devices import device
 from workflow_scripts.training.progress import print_report
@@ -37,8 +39,8 @@ class Runner:
     def __init__(self, tokens: Path, initial: Path | None, device: torch.device, checkpoint_seconds: float) -> None:
         self.tokens, self.device, self.checkpoint_seconds = tokens, device, checkpoint_seconds
         self.initial = initial / "model.safetensors" if initial else None
-        if self.initial and not self.initial.exists():
-            raise DataError(f"{self.initial}: the pre-trained weights are missing; delete {initial}.json and run again")
+        if initial:
+            _require_weights(initial)
         self.corpus = cache(lambda name: Corpus(self.tokens / name))
 
     def identity(self, specification: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,6 +59,8 @@ class Runner:
 
         def make(folder: Path) -> None:
             state.mkdir(parents=True, exist_ok=True)
+            if (state / CURRENT).exists():
+                print(f"{target}: going on from its checkpoint", file=sys.stderr, flush=True)
             initial = load_file(self.initial) if self.initial else None
             cell = Cell(specification, self.corpus(specification["data"]["corpus"]), initial)
             trained, record = cell.run(state, self.device, self.checkpoint_seconds)
@@ -64,9 +68,18 @@ class Runner:
             save_file(weights, folder / "model.safetensors")
             pd.DataFrame(trained.progress.curve).to_parquet(folder / "curve.parquet")
             write_json(folder / "run.json", {"identity": identity, **record})
-            shutil.rmtree(state)
 
-        return produce("runs", identity, {file: target / file for file in FILES}, make)
+        entry = produce("runs", identity, {file: target / file for file in FILES}, make)
+        shutil.rmtree(state, ignore_errors=True)
+        return entry
+
+
+def _require_weights(initial: Path) -> None:
+    """Raises DataError if the run in the folder `initial` failed or has lost its weights."""
+    if not all((initial / file).exists() for file in FILES):
+        raise DataError(f"{initial}: the pre-trained weights are missing; delete {initial}.json and run again")
+    if failure := read_json(initial / "run.json")["failure"]:
+        raise DataError(f"{initial}: pre-training failed ({failure}); lower recipe.learning_rate, for all runs alike")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -81,19 +94,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
+    with one_message("training"), only_writer(arguments.out.with_suffix(".lock")), device(arguments.gpus) as chosen:
+        try:
+            write_json(arguments.out, train_all(arguments, chosen))
+        except DataError as error:
+            sys.exit(str(error))
+
+
+def train_all(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """The manifest: run folder -> key in the store, status, and hash of the weights."""
+    runner = Runner(arguments.tokens, arguments.initial, device, arguments.checkpoint_seconds)
     manifest = {}
-    try:
-        with device(arguments.gpus) as chosen:
-            runner = Runner(arguments.tokens, arguments.initial, chosen, arguments.checkpoint_seconds)
-            for name, specification in arguments.runs.items():
-                entry = runner.train(Path(name), specification)
-                status = read_json(entry / "run.json")["status"]
-                manifest[name] = {"key": entry.name, "status": status, "weights": sha256(entry / "model.safetensors")}
-                if arguments.plan:
-                    print_report(arguments.plan)
-    except DataError as error:
-        sys.exit(str(error))
-    write_json(arguments.out, manifest)
+    for name, specification in arguments.runs.items():
+        entry = runner.train(Path(name), specification)
+        status = read_json(entry / "run.json")["status"]
+        manifest[name] = {"key": entry.name, "status": status, "weights": sha256(entry / "model.safetensors")}
+        if arguments.plan:
+            print_report(arguments.plan)
+    return manifest
 
 
 if __name__ == "__main__":
