@@ -45,7 +45,17 @@ def test_counts_keep_three_figures(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.3812, "0.38"), (0.0964, "0.096"), (98.3, "98"), (1.9e4, "1.9e4"), (0.0, "0"), (None, "–")]
+    ("value", "text"),
+    [
+        (0.3812, "0.38"),
+        (0.0964, "0.096"),
+        (98.3, "98"),
+        (1.9e4, "1.9e4"),
+        (0.0, "0"),
+        (-0.972, "−0.97"),
+        (-1e-4, "−1.0e−4"),
+        (None, "–"),
+    ],
 )
 def test_coefficients_to_two_figures(value: float | None, text: str) -> None:
     assert number(value) == text

@@ -31,15 +31,24 @@ def rows_of(laws: Laws, target: str) -> list[dict[str, Any]]:
     """A row an estimator, the headline of each source first, then the paper's two; keys `COLUMNS`."""
     rows = []
     for source, law in laws.transfer_law.items():
-        others = {name: fit for name, fit in law.get("estimators", {}).items() if name != law["estimator"]}
-        for name, fit in ({law["estimator"]: law} | others).items():
+        for name, fit in ({law["estimator"]: law} | law["estimators"]).items():
             known = {"where": "this experiment", "source": source, "target": target, "estimator": name}
-            known |= {"headline": fit is law, "n_cells": fit.get("n_cells"), "status": fit.get("status")}
+            known |= {
+                "headline": fit is law,
+                "n_cells": fit.get("n_cells"),
+                "status": fit.get("status") or _undefined(fit),
+            }
             rows.append(known | _ends(fit))
     for paper in PAPER:
         known = {"where": "Hernandez et al. 2021", "target": "python", "estimator": "fit of fits", "headline": False}
         rows.append(dict.fromkeys(COLUMNS) | known | paper)
     return rows
+
+
+def _undefined(fit: dict[str, Any]) -> str | None:
+    """Why an estimator may lack an interval."""
+    draws = fit.get("draws", {})
+    return f"undefined in {draws['undefined']} of {draws['number']} draws" if draws.get("undefined") else None
 
 
 def _ends(fit: dict[str, Any]) -> dict[str, float | None]:
@@ -69,7 +78,8 @@ def as_html(rows: Sequence[dict[str, Any]]) -> str:
 
 def _html_row(row: dict[str, Any]) -> str:
     texts = [row["where"], f"{title_of(row['source'])} → {title_of(row['target'])}"]
-    texts += [row["estimator"].replace("_", " "), str(row["n_cells"] or "")]
+    status = f" ({row['status']})" if row["status"] not in ("ok", None) else ""
+    texts += [row["estimator"].replace("_", " ") + status, str(row["n_cells"] or "")]
     cells = [escape(text) for text in texts]
     for name in COEFFICIENTS:
         low, high = row[f"{name}_low"], row[f"{name}_high"]

@@ -14,6 +14,12 @@ from workflow_scripts.figures.style import End
 from workflow_scripts.figures.tables import Laws
 from workflow_scripts.figures.words import count, interval, title_of
 
+NOTE = (
+    "Points: one seed each.  Solid line: means over seeds, made to fall, from which $D_E$ is read; dashed line: means "
+    "over seeds.  Grey bar: 95 % interval of $D_E$."
+)
+RELATIONS = {"none": "=", "at least": "≥", "at most": "≤", "unknown": "?"}
+
 
 def marked_cell(cells: pd.DataFrame) -> pd.Series | None:
     """The cell whose D_T a reader is shown: the smallest D_F in the fit that has a D_E (else the smallest that has)."""
@@ -31,7 +37,7 @@ def draw(laws: Laws, target: str) -> Figure:
     for (axes,), source in zip(rows, laws.sources, strict=True):
         _panel(axes, laws, source, target, size)
         axes.set_ylabel(f"{title_of(target)} test loss (nats per token)")
-    style.footnote(figure, ["Points: one seed each; lines: means over seeds.  Grey bar: 95 % interval of $D_E$."])
+    style.footnote(figure, [NOTE])
     return figure
 
 
@@ -75,7 +81,7 @@ def _mark_gap(axes: Axes, cell: pd.Series | None, mean: pd.Series) -> str:
     if cell is None:
         return "D_E lies outside the from-scratch curve in every cell of this size"
     d_f, d_e = float(cell["d_f"]), float(cell["d_e"])
-    loss = float(mean.loc[cell["d_f"]])
+    loss, relation = float(mean.loc[cell["d_f"]]), RELATIONS[cell["limit"]]
     if np.isfinite(cell["bar_low"]):
         axes.plot([cell["bar_low"], cell["bar_high"]], [loss, loss], color="black", linewidth=3.5, alpha=0.25)
     axes.annotate("", (d_e, loss), (d_f, loss), arrowprops={"arrowstyle": "<->", "color": "black", "linewidth": 1.1,
@@ -83,7 +89,7 @@ def _mark_gap(axes: Axes, cell: pd.Series | None, mean: pd.Series) -> str:
     for x in (d_f, d_e):
         axes.plot([x, x], [axes.get_ylim()[0], loss], ":", color="black", linewidth=0.7, scaley=False)
     axes.annotate(
-        f"$D_T$ = {count(cell['d_t'])}",
+        f"$D_T$ {relation} {count(cell['d_t'])}",
         (min(d_f, d_e), loss),
         (8, 4),
         textcoords="offset points",
@@ -92,7 +98,7 @@ def _mark_gap(axes: Axes, cell: pd.Series | None, mean: pd.Series) -> str:
     )
     sign = "+" if cell["d_t"] >= 0 else "−"
     return (
-        f"$D_F$ + $D_T$ = {count(d_f)} {sign} {count(abs(cell['d_t']))} = $D_E$ = {count(d_e)}"
+        f"$D_E$ = $D_F$ + $D_T$ {relation} {count(d_f)} {sign} {count(abs(cell['d_t']))} = {count(d_e)}"
         f"  ({interval(cell['d_e_low'], cell['d_e_high'], count)})"
     )
 

@@ -20,7 +20,7 @@ from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-RUNS = ("n_units", "best_tokens", "flops", "train_seconds")
+RUNS = ("d_tokens", "n_units", "best_tokens", "flops", "flops_with_head", "train_seconds")
 """What the report needs of a run beside what the figures need."""
 FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
 
@@ -45,6 +45,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         checks=[sentences.check(found) for found in laws.sanity["checks"]],
         reservations=list(dict.fromkeys(warnings + reservations)),
         units=sampling_units(experiment, laws),
+        unit_contrast=sentences.unit_contrast(cells, target),
         training=training(experiment, laws),
         arms=report_tables.arms(laws),
         documents=report_tables.documents(corpora, experiment),
@@ -79,11 +80,11 @@ def finding(laws: Laws, source: str, target: str) -> dict[str, Any]:
     cells = cells[cells["size"] == laws.middle_size]
     fitted = cells[cells["in_fit"]] if cells["in_fit"].any() else cells
     answers = [sentences.answer(fitted.iloc[row], source, target) for row in sorted({0, len(fitted) - 1})]
-    law = laws.transfer_law.get(source, {})
+    law = laws.transfer_law[source]
     found = {
         "title": title_of(source),
         "answers": answers,
-        "status": law.get("status", "no entry in the table of laws"),
+        "status": law["status"],
     }
     if not has_estimate(law):
         return found | {"meaning": [], "quality": [f"{title_of(source)}: no law was fitted ({found['status']})."]}
@@ -121,7 +122,8 @@ def training(experiment: Experiment, laws: Laws) -> str:
         f"{experiment.tokenizer.vocab_size:,}, {len(experiment.seeds)} seeds. Every size was pre-trained once a seed "
         f"on {count(experiment.pretrain.tokens)} tokens in one pass; fine-tuned and from-scratch runs differ in the "
         f"initial weights only, run to their best validation loss, and are judged on test text at those weights. "
-        f"Together they took {report_tables.duration(runs['train_seconds'].sum())} and {number(runs['flops'].sum())} FLOPs."
+        f"Together they took {report_tables.duration(runs['train_seconds'].sum())}; up to the best points they came to "
+        f"{number(runs['flops'].sum())} FLOPs, {number(runs['flops_with_head'].sum())} with the head."
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from workflow_scripts.corpora.documents import SPLITS
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.tables import Laws, read_document
-from workflow_scripts.figures.words import ARMS, count, interval, number, title_of
+from workflow_scripts.figures.words import ARMS, LIMITS, count, interval, number, title_of
 
 Rows = list[list[str]]
 
@@ -37,16 +37,24 @@ def arms(laws: Laws) -> Rows:
                 ARMS[arm],
                 unit,
                 span(sizes),
-                span([count(d) for d in sorted(group["d_chars"].unique())]),
+                _data(arm, group),
                 str(group["seed"].nunique()),
                 str(len(group)),
                 "–" if arm == "pretrain" else str(int(group["hit_budget"].sum())),
                 count(group["best_tokens"].sum()),
-                f"{number(group['flops'].sum())}",
+                number(group["flops"].sum()),
+                number(group["flops_with_head"].sum()),
                 duration(group["train_seconds"].sum()),
             ]
         )
     return rows
+
+
+def _data(arm: str, runs: pd.DataFrame) -> str:
+    """Pre-training is asked for in tokens, all else in characters."""
+    if arm == "pretrain":
+        return span([f"{count(d)} tokens" for d in sorted(runs["d_tokens"].unique())])
+    return span([count(d) for d in sorted(runs["d_chars"].unique())])
 
 
 def _with_units(runs: pd.DataFrame) -> pd.DataFrame:
@@ -137,21 +145,19 @@ def effective_data(laws: Laws) -> Rows:
     """Every cell; D_F = 0 is the pre-trained model before fine-tuning."""
     rows = []
     for cell in laws.effective_data.sort_values(["source", "unit", "n_params", "d_f"]).itertuples():
-        known = np.isfinite(cell.d_e)
-        counts = known and cell.d_f > 0
-        bound = {"above": "> ", "below": "< "}.get(cell.censored, "")
+        sign, d_e, tuned = LIMITS[cell.limit], cell.d_e_known, cell.d_f > 0
         rows.append(
             [
                 title_of(cell.source),
                 cell.unit,
                 cell.size,
                 count(cell.d_f),
-                count(cell.d_e) if known else f"{bound}{count(cell.d_e_bound)}",
+                f"{sign}{count(d_e)}",
                 _ends(cell.d_e_low, cell.d_e_high),
-                count(cell.d_t) if known else "–",
+                f"{sign}{count(d_e - cell.d_f)}",
                 _ends(cell.d_t_low, cell.d_t_high),
-                number(cell.d_e / cell.d_f, 3) if counts else "–",
-                number(1 - cell.d_f / cell.d_e) if known else "–",
+                f"{sign}{number(d_e / cell.d_f, 3)}" if tuned else "–",
+                f"{sign}{number(1 - cell.d_f / d_e)}" if tuned else "–",
                 cell.regime,
                 "yes" if cell.in_fit else "no",
             ]

@@ -35,7 +35,7 @@ def draw(laws: Laws, target: str) -> Figure:
         axes.set_title(f"{title_of(source)} → {title_of(target)} at N = {size}")
         axes.set_ylabel("effective data over data given, $D_E / D_F$")
         _panel(axes, cells[cells["source"] == source])
-    notes = ["Bars: 95 % intervals.  Arrow: at least (or at most) this much."]
+    notes = ["Bars: 95 % intervals.  Arrow: at least (down: at most) this much."]
     if cells["unit"].nunique() == 1:
         notes.append("Only one sampling unit was measured.")
     style.footnote(figure, notes)
@@ -43,9 +43,7 @@ def draw(laws: Laws, target: str) -> Figure:
 
 
 def _ratio_axis(axes: Axes, cells: pd.DataFrame) -> None:
-    ratios = pd.concat(
-        [cells[column] / cells["d_f"] for column in ("d_e", "bar_low", "bar_high", "d_e_bound")]
-    ).dropna()
+    ratios = pd.concat([cells[column] / cells["d_f"] for column in ("bar_low", "bar_high", "d_e_known")]).dropna()
     low, high = min(0.9, ratios.min() / 1.15), max(2.0, ratios.max() * 1.3)
     axes.set_yscale("log")
     axes.set_ylim(low, high)
@@ -68,17 +66,13 @@ def _panel(axes: Axes, cells: pd.DataFrame) -> None:
             color=colour,
             linewidth=0.9,
         )
-        for cell in of_unit[of_unit["censored"] != "none"].itertuples():
-            _censored(axes, cell, colour, marker)
-        bound = of_unit["d_e"].fillna(of_unit["d_e_bound"]) / of_unit["d_f"]
-        ends.append(End(of_unit["d_f"].iloc[-1], bound.iloc[-1], f"{unit}s", colour))
+        for cell in of_unit[of_unit["limit"] != "none"].itertuples():
+            ratio = cell.d_e_known / cell.d_f
+            axes.plot(cell.d_f, ratio, marker=marker, color=colour, markerfacecolor="white")
+            style.limit_arrows(axes, cell.d_f, ratio, cell.limit, colour)
+        last = of_unit.iloc[-1]
+        ends.append(End(last["d_f"], last["d_e_known"] / last["d_f"], f"{unit}s", colour))
     style.label_ends(axes, ends)
-
-
-def _censored(axes: Axes, cell: object, colour: str, marker: str) -> None:
-    ratio = cell.d_e_bound / cell.d_f
-    axes.plot(cell.d_f, ratio, marker=marker, color=colour, markerfacecolor="white")
-    style.point_beyond(axes, cell.d_f, ratio, cell.censored == "above", colour)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

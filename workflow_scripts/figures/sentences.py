@@ -7,42 +7,52 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.figures.words import ARMS, count, interval, number, title_of
+from workflow_scripts.figures.words import ARMS, LIMITS, count, interval, number, title_of
+
+SURE = 0.975
+"""The share of draws in which D_E is below D_F from which on pre-training is said to have hurt."""
 
 
 def answer(cell: pd.Series, source: str, target: str) -> str:
     """What pre-training was worth in one cell of the effective data, with its interval (characters)."""
     given = f"{count(cell['d_f'])} characters of {title_of(target)}"
     opening = f"At N = {cell['size']}, with {given}, pre-training on {title_of(source)}"
-    if cell["censored"] == "above":
-        more = count(cell["d_e_bound"] - cell["d_f"])
-        return f"{opening} is worth at least {more} more characters: no from-scratch run reaches the fine-tuned loss."
-    if cell["censored"] == "below":
-        return f"{opening} is worth nothing: every from-scratch run, even on the smallest set, has a lower loss."
-    ends = f"95 % interval {interval(cell['d_t_low'], cell['d_t_high'], count)}"
-    if not (np.isfinite(cell["d_t_low"]) or np.isfinite(cell["d_t_high"])):
-        ends = "without an interval"
-    if cell["d_t"] <= 0:
-        return f"{opening} is worth nothing: D_T is {count(cell['d_t'])} characters ({ends})."
-    doubt = " The interval holds 0." if cell["d_t_low"] <= 0 else ""
+    limit, worth = cell["limit"], cell["d_e_known"] - cell["d_f"]
+    because = f": {_why_limited(cell)}" if limit != "none" else ""
+    if limit == "unknown" or (limit == "at least" and worth <= 0):
+        return f"{opening} is worth an unknown amount{because}."
+    known = np.isfinite(cell["d_t_low"]) or np.isfinite(cell["d_t_high"])
+    ends = f"95 % interval {interval(cell['d_t_low'], cell['d_t_high'], count)}" if known else "no interval"
+    amount = count(worth) if limit == "none" else f"{limit} {count(worth)}"
+    if worth <= 0:
+        return f"{opening} is worth nothing: D_T is {amount} characters ({ends}){because}."
+    doubt = " The interval holds 0." if known and limit != "at most" and not cell["d_t_low"] > 0 else ""
+    if limit != "none":
+        return f"{opening} is worth {amount} more characters ({ends}){because}.{doubt}"
     factor = number(cell["d_e"] / cell["d_f"])
-    return (
-        f"{opening} is worth as much as {count(cell['d_t'])} more characters ({ends}): "
-        f"the data counts {factor} times.{doubt}"
-    )
+    return f"{opening} is worth as much as {amount} more characters ({ends}): the data counts {factor} times.{doubt}"
+
+
+def _why_limited(cell: pd.Series) -> str:
+    reasons = {
+        "no from-scratch run reaches the fine-tuned loss": cell["censored"] == "above",
+        "every from-scratch run, even on the smallest set, has a lower loss": cell["censored"] == "below",
+        "a fine-tuned run stopped at its budget": cell["lower_bound"],
+        "a from-scratch run beside it stopped at its budget": cell["upper_bound"],
+    }
+    return " and ".join(reason for reason, holds_here in reasons.items() if holds_here)
 
 
 def meaning(law: dict[str, Any], source: str, target: str) -> list[str]:
     """What alpha and beta say, as factors on D_T, and whether their intervals decide it."""
     domain, goal = title_of(source), title_of(target)
     k, alpha, beta = law["k"], law["alpha"], law["beta"]
-    fading = f" So the part that comes from {domain} shrinks as the data grows." if alpha["estimate"] < 1 else ""
+    fades = alpha["high"] is not None and alpha["high"] < 1
+    fading = f" So the fraction D_T / D_E that comes from {domain} shrinks as the data grows." if fades else ""
     data = f"α = {_with_interval(alpha)}: ten times the {goal} data multiplies D_T by {_tenfold(alpha)}.{fading}"
     size = f"β = {_with_interval(beta)}: a model ten times as large multiplies D_T by {_tenfold(beta)}."
     scale = f"k = {_with_interval(k)} sets the scale; it has the unit characters^(1 − α) and does not carry over."
     sentences = [scale, data, f"{size} {_sign_of_beta(beta, domain)}"]
-    if holds(alpha, 0):
-        sentences.append("The interval of α holds 0: these runs do not show that D_T depends on D_F.")
     if holds(alpha, 1):
         sentences.append("The interval of α holds 1: these runs do not show that transfer fades as the data grows.")
     return sentences
@@ -59,40 +69,70 @@ def _tenfold(exponent: dict[str, float | None]) -> str:
 
 
 def holds(coefficient: dict[str, float | None], value: float) -> bool:
-    """Whether the interval is known and holds `value`."""
+    """Whether there is an interval that holds `value`; a null end is open."""
     low, high = coefficient["low"], coefficient["high"]
-    return low is not None and high is not None and low <= value <= high
+    if low is None and high is None:
+        return False
+    return (low is None or low <= value) and (high is None or value <= high)
 
 
 def _sign_of_beta(beta: dict[str, float | None], domain: str) -> str:
-    if beta["low"] is None or beta["high"] is None:
+    if beta["low"] is None and beta["high"] is None:
         return "Without an interval, nothing follows for other seeds."
     if holds(beta, 0):
         return f"The interval of β holds 0: these runs do not show that larger models gain more from {domain}."
-    more = "more" if beta["low"] > 0 else "less"
-    return f"The interval lies {'above' if beta['low'] > 0 else 'below'} 0: larger models gain {more} from {domain}."
+    above = beta["low"] is not None and beta["low"] > 0
+    where, more = ("above", "more") if above else ("below", "less")
+    return f"The interval lies {where} 0: larger models gain {more} from {domain}."
 
 
 def quality(law: dict[str, Any]) -> list[str]:
     """How the fit was made and judged."""
-    sentences = [
-        f"The fit ({law['estimator'].replace('_', ' ')}) rests on {law['n_cells']} cells; status: {law['status']}."
-    ]
-    if law.get("r_squared") is not None:
-        sentences.append(f"It explains {law['r_squared']:.1%} of the variance of ln D_E in these cells.")
-    if law.get("largest_size_error_factor") is not None:
+    sentences = [f"The fit ({law['estimator']}) rests on {law['n_cells']} cells; status: {law['status']}."]
+    if law["r_squared"] is not None:
+        sentences.append(
+            f"R² of ln D_E over the {law.get('n_uncensored')} cells whose D_E is known is {law['r_squared']:.3f}. "
+            f"It is near 1 whatever the law, since D_E contains D_F: D_E = c · D_F alone has "
+            f"{number(law.get('r_squared_of_proportionality'), 3)}."
+        )
+    if law["largest_size_error_factor"] is not None:
         factor = number(law["largest_size_error_factor"], 3)
         sentences.append(f"Fitted without the largest size, it misses D_T of that size by a factor of {factor}.")
     return sentences
 
 
+def unit_contrast(cells: pd.DataFrame, target: str) -> list[str]:
+    """What each fine-tuning set of one size N was worth with either sampling unit: a sentence a source and D_F.
+
+    None where one unit only was measured.
+    """
+    result = []
+    for (source, size, d_f), pair in cells.sort_values("n_params").groupby(["source", "size", "d_f"]):
+        if len(pair) > 1:
+            counts = " and ".join(_times(cell) for _, cell in pair.sort_values("unit", ascending=False).iterrows())
+            given = f"{count(d_f)} characters of {title_of(target)}"
+            result.append(f"At N = {size} with {given}, after {title_of(source)}, the data counts {counts}.")
+    return result
+
+
+def _times(cell: pd.Series) -> str:
+    """`3.6 times with excerpts (2.1 to 4.5)`: D_E / D_F."""
+    what = {"excerpt": "excerpts", "document": "whole documents"}[cell["unit"]]
+    ends = interval(cell["d_e_low"] / cell["d_f"], cell["d_e_high"] / cell["d_f"])
+    return f"{LIMITS[cell['limit']]}{number(cell['d_e_known'] / cell['d_f'])} times with {what} ({ends})"
+
+
 def reservations(cells: pd.DataFrame, seeds: int) -> list[str]:
     """What the tables themselves say against reading too much into the law (any source)."""
     sentences = []
-    nothing = cells[(cells["d_t"] <= 0) | (cells["censored"] == "below")]
+    nothing = cells[(cells["d_e_known"] <= cells["d_f"]) & cells["limit"].isin(["none", "at most"])]
     beyond = cells[cells["censored"] == "above"]
     if len(nothing):
-        sentences.append(f"In {len(nothing)} of {len(cells)} cells pre-training did not help (D_T at or below 0).")
+        sure = int((nothing["probability_of_harm"] >= SURE).sum())
+        sentences.append(
+            f"In {len(nothing)} of {len(cells)} cells D_T is at or below 0 as measured, "
+            f"in {sure} of them in at least {100 * SURE:g} % of the draws."
+        )
     if len(beyond):
         sentences.append(
             f"In {len(beyond)} of {len(cells)} cells D_E lies beyond the from-scratch runs: only a bound is known."

@@ -146,16 +146,17 @@ def label_ends(axes: Axes, ends: Sequence[End], head: str = "") -> None:
         axes.text(1.038, top + line / 2, head, transform=axes.transAxes, fontsize=8, va="center")
 
 
-def point_beyond(axes: Axes, x: float, y: float, upwards: bool, colour: Colour) -> None:
-    """An arrow from a bound towards where the value lies."""
-    axes.annotate(
-        "",
-        (x, y),
-        (0, 16 if upwards else -16),
-        textcoords="offset points",
-        annotation_clip=False,
-        arrowprops={"arrowstyle": "<-", "color": colour, "shrinkA": 0, "shrinkB": 0},
-    )
+def limit_arrows(axes: Axes, x: float, y: float, limit: str, colour: Colour) -> None:
+    """An arrow from a limit (`at least`, `at most`) towards where the value lies; both ways where that is unknown."""
+    for height in {"none": (), "at least": (16,), "at most": (-16,), "unknown": (16, -16)}[limit]:
+        axes.annotate(
+            "",
+            (x, y),
+            (0, height),
+            textcoords="offset points",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "<-", "color": colour, "shrinkA": 0, "shrinkB": 0},
+        )
 
 
 def panels(rows: int, columns: int = 1, height: float = 2.9, right: float = 0.75) -> tuple[Figure, list[list[Axes]]]:

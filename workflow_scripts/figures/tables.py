@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.files import read_json
@@ -16,7 +17,8 @@ from workflow_scripts.files import read_json
 RUNS = ("arm", "init", "unit", "size", "n_params", "d_chars", "seed", "test_loss", "hit_budget", "status")
 EFFECTIVE_DATA = (
     *("source", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
-    *("d_t", "d_t_low", "d_t_high", "censored", "regime", "in_fit"),
+    *("d_t", "d_t_low", "d_t_high", "probability_of_harm"),
+    *("censored", "lower_bound", "upper_bound", "regime", "in_fit"),
 )
 COEFFICIENTS = ("k", "alpha", "beta")
 SCRATCH_CURVES = ("unit", "n_params", "d", "isotonic_loss")
@@ -65,9 +67,11 @@ class Laws:
     def effective_data(self) -> pd.DataFrame:
         """A row a cell (zero-shot ones have D_F = 0), seeds together; D_F, D_E, D_T in characters.
 
-        Ends of intervals beyond the from-scratch curve are null.  Added are `d_e_bound`, the end of the curve beyond
-        which a censored D_E lies, and `bar_low` and `bar_high`, the interval of D_E as it is drawn: to the end of the
-        curve where one of its ends is null, nowhere (null) where both are.
+        Ends of intervals beyond the from-scratch curve are null.  Added are `d_e_known`, which is D_E or the end of the
+        curve beyond which it lies; `limit`, what `d_e_known` is of D_E (none: its estimate; at least, at most: a limit,
+        since D_E is beyond the curve or a run stopped at its budget; unknown: both); and `bar_low` and `bar_high`, the
+        interval of D_E as it is drawn: to the end of the curve where one of its ends is null, nowhere (null) where both
+        are.
         """
         path = self.folder / "effective_data.parquet"
         table = read_table(path, EFFECTIVE_DATA)
@@ -77,10 +81,12 @@ class Laws:
         table = table.assign(**{name: table[name].mask(open_below) for name in ("d_e_low", "d_t_low")})
         curves = self.scratch_curves.groupby(["unit", "n_params"])["d"].agg(first="min", last="max")
         curve = table[["unit", "n_params"]].join(curves, on=["unit", "n_params"])
-        above, below = table["censored"] == "above", table["censored"] == "below"
+        above = table["censored"] == "above"
+        at_least, at_most = above | table["lower_bound"], (table["censored"] == "below") | table["upper_bound"]
         known = table["d_e_low"].notna() | table["d_e_high"].notna()
         return table.assign(
-            d_e_bound=curve["last"].where(above, curve["first"].where(below)),
+            d_e_known=table["d_e"].fillna(curve["last"].where(above, curve["first"])),
+            limit=np.select([at_least & at_most, at_least, at_most], ["unknown", "at least", "at most"], "none"),
             bar_low=table["d_e_low"].fillna(curve["first"]).where(known),
             bar_high=table["d_e_high"].fillna(curve["last"]).where(known),
         )
@@ -97,7 +103,7 @@ class Laws:
 
     @cached_property
     def transfer_law(self) -> dict[str, Any]:
-        """The fitted law a source: {source: {"k", "alpha", "beta", ...}}."""
+        """The law of each source, fitted or not: {source: {"k", "alpha", "beta", "unit", "status", ...}}."""
         return read_document(self.folder / "transfer_law.json")["sources"]
 
     @cached_property
@@ -111,10 +117,8 @@ class Laws:
 
     @property
     def main_unit(self) -> str:
-        """The sampling unit of the grid that the law is fitted to: the unit with the most cells in the fit."""
-        cells = self.fine_tuned
-        units = cells.groupby("unit").agg(fitted=("in_fit", "sum"), cells=("in_fit", "size"))
-        return str(units.sort_values(["fitted", "cells"]).index[-1])
+        """The sampling unit that the law is fitted to, the same for all sources."""
+        return next(law["unit"] for law in self.transfer_law.values())
 
     @property
     def sizes(self) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETDOWN
 
 from workflow_scripts.figures import style
 from workflow_scripts.figures.style import End
@@ -18,6 +19,7 @@ from workflow_scripts.figures.words import count, interval, number, title_of
 LOGIT_TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999)
 FRACTION_FLOOR = 0.01
 """The axis goes no lower: smaller fractions (and D_T <= 0) stand at its lower edge."""
+LIMIT_NOTE = "Arrow: at least (down: at most) this much, beyond the from-scratch runs or from a run at its budget."
 
 
 def fraction_of(d_f: np.ndarray, d_e: np.ndarray) -> np.ndarray:
@@ -43,7 +45,7 @@ def draw(laws: Laws, target: str) -> Figure:
         _logit_axis(axes, limits)
         notes |= dict.fromkeys(_panel(axes, laws, source))
         axes.set_ylabel("fraction from transfer, $D_T / (D_F + D_T)$")
-        axes.set_title(_title(laws.transfer_law.get(source, {}), source, target))
+        axes.set_title(_title(laws.transfer_law[source], source, target))
     style.footnote(figure, notes)
     return figure
 
@@ -53,8 +55,8 @@ def _limits(laws: Laws) -> tuple[float, float]:
     seen = [0.5]
     for source in laws.sources:
         cells = laws.cells(source)
-        seen.extend(fraction_of(cells["d_f"], cells["d_e"].fillna(cells["d_e_bound"])))
-        law = laws.transfer_law.get(source, {})
+        seen.extend(fraction_of(cells["d_f"], cells["d_e_known"]))
+        law = laws.transfer_law[source]
         if has_estimate(law):
             for d_f in cells["d_f"].unique():
                 seen.extend(law_fraction(law, d_f, laws.sizes["n_params"].to_numpy(float)))
@@ -75,7 +77,7 @@ def _logit_axis(axes: Axes, limits: tuple[float, float]) -> None:
 def _title(law: dict[str, Any], source: str, target: str) -> str:
     heading = f"{title_of(source)} → {title_of(target)}: $D_T = k\\,D_F^{{\\alpha}}\\,N^{{\\beta}}$"
     if not has_estimate(law):
-        return f"{heading}\nno law fitted: {law.get('status', 'no entry for this source')}"
+        return f"{heading}\nno law fitted: {law['status']}"
     symbols = (("k", "k"), ("alpha", "α"), ("beta", "β"))
     terms = (
         f"{symbol} = {number(law[name]['estimate'])} ({interval(law[name]['low'], law[name]['high'])})"
@@ -86,7 +88,7 @@ def _title(law: dict[str, Any], source: str, target: str) -> str:
 
 def _panel(axes: Axes, laws: Laws, source: str) -> list[str]:
     """Draws one source; returns the notes that its markers need."""
-    cells, law = laws.cells(source), laws.transfer_law.get(source, {})
+    cells, law = laws.cells(source), laws.transfer_law[source]
     styles = style.data_styles(laws.data_sizes)
     d_fs = sorted(cells["d_f"].unique())
     grid = np.geomspace(*axes.get_xlim(), 60)
@@ -103,8 +105,8 @@ def _panel(axes: Axes, laws: Laws, source: str) -> list[str]:
         shift = 1.025 ** (i - (len(d_fs) - 1) / 2)
         notes |= dict.fromkeys(_points(axes, row, look, shift))
         if not has_estimate(law):
-            height = fraction_of(row["d_f"], row["d_e"].fillna(row["d_e_bound"]))[-1]
-            height = float(np.clip(np.nan_to_num(height), *axes.get_ylim()))
+            height = fraction_of(row["d_f"], row["d_e_known"])[-1]
+            height = float(np.clip(height, *axes.get_ylim()))
             ends.append(End(row["n_params"].iloc[-1] * shift, height, count(d_f), look.colour))
     style.label_ends(axes, ends, head="$D_F$")
     return list(notes)
@@ -116,26 +118,37 @@ def _points(axes: Axes, row: pd.DataFrame, look: style.DataStyle, shift: float) 
     notes = {"Points: measured; bars: 95 % intervals.": None}
     for cell in row.itertuples():
         x = cell.n_params * shift
-        fill = look.colour if cell.in_fit else "white"
-        if not cell.in_fit:
-            notes["Hollow: outside the fit."] = None
-        options = {"color": look.colour, "markerfacecolor": fill, "markeredgewidth": 1.0, "clip_on": False, "zorder": 3}
         low, high = (float(fraction_of(cell.d_f, end)) for end in (cell.bar_low, cell.bar_high))
         if high > bottom:
             axes.plot([x, x], [max(low, bottom), high], color=look.colour, linewidth=0.8, zorder=2)
-        if cell.censored == "above":
-            height = max(fraction_of(cell.d_f, cell.d_e_bound), bottom)
-            axes.plot(x, height, marker=look.marker, **options)
-            style.point_beyond(axes, x, height, True, look.colour)
-            notes["Arrow: at least this much (beyond the from-scratch runs)."] = None
-            continue
-        height = fraction_of(cell.d_f, cell.d_e) if np.isfinite(cell.d_e) else -np.inf
-        if height > bottom:
-            axes.plot(x, height, marker=look.marker, **options)
-        else:
-            axes.plot(x, bottom, marker=7, markersize=6, **{**options, "markerfacecolor": fill})
+        if not cell.in_fit:
+            notes["Hollow: outside the fit."] = None
+        height = float(fraction_of(cell.d_f, cell.d_e_known))
+        _point(axes, x, height, look, hollow=not cell.in_fit)
+        if height <= bottom:
             notes[f"Triangles on the lower edge: $D_T$ ≤ 0, or a fraction below {bottom:.2g}."] = None
+        if height > bottom or cell.limit == "at least":
+            style.limit_arrows(axes, x, max(height, bottom), cell.limit, look.colour)
+            if cell.limit != "none":
+                notes[LIMIT_NOTE] = None
     return list(notes)
+
+
+def _point(axes: Axes, x: float, height: float, look: style.DataStyle, hollow: bool) -> None:
+    """A marker at `height`, or a triangle on the lower edge where the axis does not reach it."""
+    bottom = axes.get_ylim()[0]
+    beneath = height <= bottom
+    axes.plot(
+        x,
+        max(height, bottom),
+        marker=CARETDOWN if beneath else look.marker,
+        markersize=6 if beneath else None,
+        color=look.colour,
+        markerfacecolor="white" if hollow else look.colour,
+        markeredgewidth=1.0,
+        clip_on=False,
+        zorder=3,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -25,9 +25,9 @@ def number(value: float | None, figures: int = 2) -> str:
     rounded = float(f"{value:.{figures}g}")
     if rounded and not 1e-3 <= abs(rounded) < 1e4:
         mantissa, exponent = f"{rounded:.{figures - 1}e}".split("e")
-        return f"{mantissa}e{int(exponent)}"
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
     decimals = max(0, figures - 1 - int(np.floor(np.log10(abs(rounded))))) if rounded else 0
-    return f"{rounded:.{decimals}f}"
+    return f"{rounded:.{decimals}f}".replace("-", "−")
 
 
 def interval(low: float | None, high: float | None, text: Callable[[float], str] = number) -> str:
@@ -40,6 +40,8 @@ def interval(low: float | None, high: float | None, text: Callable[[float], str]
     return f"at most {text(high)}" if known_high else "no interval"
 
 
+LIMITS = {"none": "", "at least": "≥ ", "at most": "≤ ", "unknown": "? "}
+"""What stands before a number that is a limit (column `limit` of `Laws.effective_data`)."""
 ARMS = {"pretrain": "pre-training", "zero_shot": "zero-shot", "finetune": "fine-tuning", "scratch": "from scratch"}
 
 
