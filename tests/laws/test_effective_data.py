@@ -177,3 +177,13 @@ def test_the_noise_of_one_unit_does_not_touch_the_other():
     pd.testing.assert_frame_equal(*tables)
     noise = [fitted.cells["document"].noise.deviations()["finetune_run"] for fitted in (quiet, loud)]
     assert noise[1] > 3 * noise[0]
+
+
+def test_without_seeds_or_spare_points_cells_have_no_interval():
+    """One seed, and as many points as it takes to draw the curve: an interval without any width would be a lie."""
+    runs = simulate_runs(seeds=(0,))
+    points = (runs.unit == "document") & (runs.arm == "scratch")
+    runs = runs[~points | runs.d_chars.isin([6_000, 60_000, 600_000])]
+    table = fit_runs(check_runs(runs), RULE, "excerpt").table
+    unknown = table[["d_e_low", "d_e_high", "d_t_low", "d_t_high", "probability_of_harm"]].isna().all(axis=1)
+    assert (unknown == (table.unit == "document")).all()

@@ -131,13 +131,17 @@ def _with_intervals(cells: Cells, table: pd.DataFrame, measured: Effective) -> p
     """Adds 95 % intervals of D_E and D_T and `probability_of_harm`, the share of draws in which D_E is known to be
     below D_F.
 
-    An end is null where it leaves the from-scratch curve; so is the upper end of a lower limit, and the reverse.
+    An end is null where it leaves the from-scratch curve; so is the upper end of a lower limit, and the reverse.  All
+    are null where the noise is unknown.
     """
     ends = (
         np.quantile(measured.low, 0.025, axis=0, method="inverted_cdf"),
         np.quantile(measured.high, 0.975, axis=0, method="inverted_cdf"),
     )
-    known = [np.isfinite(end) & ~table[limit] for end, limit in zip(ends, ("upper_bound", "lower_bound"), strict=True)]
+    known = [
+        cells.noise.known & np.isfinite(end) & ~table[limit]
+        for end, limit in zip(ends, ("upper_bound", "lower_bound"), strict=True)
+    ]
     low, high = (np.exp(np.where(there, end, np.nan)) for there, end in zip(known, ends, strict=True))
     d_f = table.d_f.to_numpy(dtype=float)
     middle, (first, _) = measured.middle, _reach(cells)
@@ -147,7 +151,7 @@ def _with_intervals(cells: Cells, table: pd.DataFrame, measured: Effective) -> p
         d_e_high=high,
         d_t_low=low - d_f,
         d_t_high=high - d_f,
-        probability_of_harm=np.where(table.lower_bound, 0.0, harmed.mean(axis=0)),
+        probability_of_harm=np.where(table.lower_bound, 0.0, harmed.mean(axis=0)) if cells.noise.known else np.nan,
     )
 
 

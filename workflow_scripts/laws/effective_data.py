@@ -141,7 +141,7 @@ def _curves(scratch: pd.DataFrame, tuned: pd.DataFrame, unit: str) -> list[Curve
 
 
 def _scatter(scratch: pd.DataFrame, curves: list[Curve]) -> tuple[float, int]:
-    """Squared residuals of from-scratch means about their power laws, and the degrees of freedom (at least 1)."""
+    """Squared residuals of from-scratch means about their power laws, and the degrees of freedom."""
     squares, degrees = 0.0, 0
     for curve in curves:
         loss = scratch.test_loss.to_numpy()[curve.points]
@@ -149,7 +149,7 @@ def _scatter(scratch: pd.DataFrame, curves: list[Curve]) -> tuple[float, int]:
         if law is not None and good.sum() > 3:
             squares += float(((loss - law.loss(np.exp(curve.log_d)))[good] ** 2).sum())
             degrees += int(good.sum()) - 3
-    return squares, max(degrees, 1)
+    return squares, degrees
 
 
 def effective_data(cells: Cells, scratch_loss: np.ndarray, tuned_loss: np.ndarray) -> Effective:

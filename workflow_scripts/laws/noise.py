@@ -46,6 +46,8 @@ class Noise:
     """Standard deviation of zero-shot losses between pre-training seeds, and its degrees of freedom."""
     from_seeds: bool
     """False where no cell has two seeds: the noise is then the scatter of from-scratch losses about their curves."""
+    known: bool
+    """False where there is neither: no curve has more than the 3 points that it takes to draw it."""
 
     def deviations(self) -> dict[str, float]:
         """Posterior means of the standard deviations, in nats per token."""
@@ -125,9 +127,11 @@ def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[fl
         degrees = len(contrasts)
     else:
         ratios, probability = np.array([[0.0, 0.0, 1.0]]), np.ones(1)
-        squares, degrees = np.array([scatter[0]]), scatter[1]
+        squares, degrees = np.array([scatter[0]]), max(scatter[1], 1)
     squares = np.maximum(squares, degrees * SMALLEST_DEVIATION**2)
-    return Noise(runs, averaging, ratios, probability, squares, degrees, zero_shot, bool(len(contrasts)))
+    from_seeds = bool(len(contrasts))
+    known = from_seeds or scatter[1] > 0
+    return Noise(runs, averaging, ratios, probability, squares, degrees, zero_shot, from_seeds, known)
 
 
 def _pooled(runs: pd.DataFrame) -> tuple[float, int]:
