@@ -162,6 +162,9 @@ def test_runs_at_their_budget_give_limits(make_laws: Callable[..., Path]) -> Non
     limits = {10_000: "at least", 20_000: "unknown", 35_000: "at most"}
     cells = laws.cells("english")
     assert (cells["limit"] == cells["d_f"].map(limits).fillna("none")).all()
+    known = cells.set_index("d_f")
+    assert known.loc[10_000, "bar_high"].tolist() == known.loc[10_000, "d_e"].tolist(), "a bar ends at a limit"
+    assert known.loc[35_000, "bar_low"].tolist() == known.loc[35_000, "d_e"].tolist()
     axes = transfer_law.draw(laws, "python").axes[0]
     arrows = [text.xyann[1] for text in axes.texts if getattr(text, "arrow_patch", None)]
     assert (arrows.count(16), arrows.count(-16)) == (12, 12)

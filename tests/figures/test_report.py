@@ -340,6 +340,7 @@ def test_undefined_draws_of_an_estimator_are_said(laws_folder: Path, tmp_path: P
     rows = coefficients.rows_of(Laws(changed(laws_folder, tmp_path, undefine)), "python")
     assert "plane (undefined in 7 of 100 draws)" in coefficients.as_html(rows)
     assert "undefined" not in coefficients.as_html(rows[:1])
+    assert rows[0]["estimator"] in coefficients.as_html(rows[:1])
 
 
 def test_estimators_without_a_result_have_empty_fields(laws_folder: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def rows_of(laws: Laws, target: str) -> list[dict[str, Any]]:
             }
             rows.append(known | _ends(fit))
     for paper in PAPER:
-        known = {"where": "Hernandez et al. 2021", "target": "python", "estimator": "fit of fits", "headline": False}
+        known = {"where": "Hernandez et al. 2021", "target": "python", "estimator": "fit_of_fits", "headline": False}
         rows.append(dict.fromkeys(COLUMNS) | known | paper)
     return rows
 
@@ -79,7 +79,7 @@ def as_html(rows: Sequence[dict[str, Any]]) -> str:
 def _html_row(row: dict[str, Any]) -> str:
     texts = [row["where"], f"{title_of(row['source'])} → {title_of(row['target'])}"]
     status = f" ({row['status']})" if row["status"] not in ("ok", None) else ""
-    texts += [row["estimator"].replace("_", " ") + status, str(row["n_cells"] or "")]
+    texts += [row["estimator"] + status, str(row["n_cells"] or "")]
     cells = [escape(text) for text in texts]
     for name in COEFFICIENTS:
         low, high = row[f"{name}_low"], row[f"{name}_high"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.figures.words import ARMS, LIMITS, count, interval, number, title_of
+from workflow_scripts.figures.words import ARMS, count, interval, number, title_of
 
 SURE = 0.975
 """The share of draws in which D_E is below D_F from which on pre-training is said to have hurt."""
@@ -91,9 +91,8 @@ def quality(law: dict[str, Any]) -> list[str]:
     sentences = [f"The fit ({law['estimator']}) rests on {law['n_cells']} cells; status: {law['status']}."]
     if law["r_squared"] is not None:
         sentences.append(
-            f"R² of ln D_E over the {law.get('n_uncensored')} cells whose D_E is known is {law['r_squared']:.3f}. "
-            f"It is near 1 whatever the law, since D_E contains D_F: D_E = c · D_F alone has "
-            f"{number(law.get('r_squared_of_proportionality'), 3)}."
+            f"R² of ln D_E over the {law['n_uncensored']} cells whose D_E is known is {law['r_squared']:.3f}; "
+            f"D_E = c · D_F alone has {number(law['r_squared_of_proportionality'], 3)}."
         )
     if law["largest_size_error_factor"] is not None:
         factor = number(law["largest_size_error_factor"], 3)
@@ -119,7 +118,9 @@ def _times(cell: pd.Series) -> str:
     """`3.6 times with excerpts (2.1 to 4.5)`: D_E / D_F."""
     what = {"excerpt": "excerpts", "document": "whole documents"}[cell["unit"]]
     ends = interval(cell["d_e_low"] / cell["d_f"], cell["d_e_high"] / cell["d_f"])
-    return f"{LIMITS[cell['limit']]}{number(cell['d_e_known'] / cell['d_f'])} times with {what} ({ends})"
+    factor = number(cell["d_e_known"] / cell["d_f"])
+    some = {"none": factor, "unknown": "an unknown number of"}.get(cell["limit"], f"{cell['limit']} {factor}")
+    return f"{some} times with {what} ({ends})"
 
 
 def reservations(cells: pd.DataFrame, seeds: int) -> list[str]:

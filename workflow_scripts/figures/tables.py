@@ -70,8 +70,8 @@ class Laws:
         Ends of intervals beyond the from-scratch curve are null.  Added are `d_e_known`, which is D_E or the end of the
         curve beyond which it lies; `limit`, what `d_e_known` is of D_E (none: its estimate; at least, at most: a limit,
         since D_E is beyond the curve or a run stopped at its budget; unknown: both); and `bar_low` and `bar_high`, the
-        interval of D_E as it is drawn: to the end of the curve where one of its ends is null, nowhere (null) where both
-        are.
+        interval of D_E as it is drawn: where one of its ends is null to `d_e_known`, if that is the limit, or else to
+        the end of the curve; nowhere (null) where both are.
         """
         path = self.folder / "effective_data.parquet"
         table = read_table(path, EFFECTIVE_DATA)
@@ -84,11 +84,12 @@ class Laws:
         above = table["censored"] == "above"
         at_least, at_most = above | table["lower_bound"], (table["censored"] == "below") | table["upper_bound"]
         known = table["d_e_low"].notna() | table["d_e_high"].notna()
+        d_e_known = table["d_e"].fillna(curve["last"].where(above, curve["first"]))
         return table.assign(
-            d_e_known=table["d_e"].fillna(curve["last"].where(above, curve["first"])),
+            d_e_known=d_e_known,
             limit=np.select([at_least & at_most, at_least, at_most], ["unknown", "at least", "at most"], "none"),
-            bar_low=table["d_e_low"].fillna(curve["first"]).where(known),
-            bar_high=table["d_e_high"].fillna(curve["last"]).where(known),
+            bar_low=table["d_e_low"].fillna(d_e_known.where(at_most, curve["first"])).where(known),
+            bar_high=table["d_e_high"].fillna(d_e_known.where(at_least, curve["last"])).where(known),
         )
 
     @property
