@@ -10,7 +10,7 @@ rule figure:
     output:
         svg=report(
             f"{RESULTS}/figures/{{figure}}.svg",
-            caption="../config/report/{figure}.rst",
+            caption="../config/report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
@@ -27,6 +27,7 @@ rule figure:
     params:
         laws=subpath(input[0], parent=True),
         target=EXPERIMENT.target,
+        caption=lambda wildcards: Path(f"config/report/{wildcards.figure}.rst").read_text(encoding="utf-8"),
         out=subpath(output.svg, strip_suffix=".svg"),
         code=lambda wildcards: code_hash(f"workflow_scripts.figures.{wildcards.figure}"),
     shell:

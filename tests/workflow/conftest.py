@@ -110,7 +110,7 @@ class Project:
 
     def planned(self, *arguments):
         """Rule -> number of jobs that Snakemake would run."""
-        code, output = self.snakemake("-n", "--quiet", "rules", *arguments)
+        code, output = self.snakemake(*arguments, "-n", "--quiet", "rules")
         assert code == 0, output
         counts = {}
         for line in output.splitlines():

@@ -79,5 +79,5 @@ def test_experiments_share_what_they_have_in_common(project):
 
 
 def test_how_often_to_save_is_no_reason_to_train(project):
-    project.change(checkpoint_seconds=7, share_process_below=8_001)
+    project.change(checkpoint_seconds=7)
     assert not {"pretrain", "scratch", "finetune"} & set(project.planned())

@@ -30,7 +30,7 @@ def test_every_cell_of_the_grid_is_a_row_with_its_counts(finished):
     runs = pd.read_parquet(finished.results("laws", "runs.parquet"))
     assert runs.groupby("arm").size().to_dict() == {"pretrain": 4, "zero_shot": 4, "finetune": 14, "scratch": 26}
     assert (runs["status"] == "ok").all()
-    assert runs["test_loss"].between(0.1, 6.5).all()
+    assert runs["test_loss"].between(0.1, 12).all()
     cells = runs[runs["arm"].isin(["finetune", "scratch"])]
     assert (cells["d_chars_used"] <= cells["d_chars"]).all()
     assert (cells["d_chars_used"] > cells["d_chars"] - 20).all()
