@@ -178,16 +178,16 @@ def panels(rows: int, columns: int = 1, height: float = 2.9, right: float = 0.75
 
 
 def footnote(figure: Figure, notes: Iterable[str]) -> None:
-    """Notes on what lines and markers mean, below the axes."""
+    """Notes on what lines and markers mean, hanging below the axes' labels however many lines they take."""
     text = textwrap.fill("  ".join(notes), 122)
-    figure.text(0.012, 0.08 / figure.get_figheight(), text, fontsize=7.2, color=MUTED, va="bottom", linespacing=1.3)
+    figure.text(0.012, 0.36 / figure.get_figheight(), text, fontsize=7.2, color=MUTED, va="top", linespacing=1.3)
 
 
 def save(figure: Figure, prefix: Path) -> None:
     """Writes `prefix`.svg and `prefix`.png; the same figure gives the same bytes."""
     for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": DPI})):
         with written(prefix.with_name(prefix.name + suffix)) as temporary:
-            figure.savefig(temporary, format=suffix[1:], **options)
+            figure.savefig(temporary, format=suffix[1:], bbox_inches="tight", pad_inches=0.08, **options)
 
 
 def command(draw: Callable[[Laws, str], Figure], argv: Sequence[str] | None) -> None:
