@@ -35,7 +35,7 @@ def check_sanity(runs: pd.DataFrame) -> dict[str, Any]:
             _falls(good, "scratch", "n_params", spread),
             _falls(good, "scratch", "d_chars", spread),
             _seeds_agree(good, spread),
-            _listed(good[good.unstable], "stable", "showed spikes of the loss or the gradient norm"),
+            _listed(good[good.unstable], "stable", "showed spikes of the training loss"),
             _listed(runs[runs.status != "ok"], "finished", "failed", ": set aside"),
             _listed(
                 good[good.hit_budget & (good.arm != "pretrain")],
