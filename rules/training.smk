@@ -25,7 +25,9 @@ rule pretrain:
         checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.cell"),
     shell:
-        "python -m workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
+        # glibc would give the head's buffers back to the system at every step
+        "MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=4000000000"
+        " python -m workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
         " {params.initial} --plan {params.plan}"
         " --checkpoint-seconds {params.checkpoint_seconds} --out {output.manifest} --gpus {resources.gpu}"
         " --threads {threads} 2>&1 | tee {log} >&2"

@@ -26,7 +26,7 @@ RECIPE = Recipe(
     evaluation_growth=1.3,
     patience=1.4,
     tolerance=0.002,
-    minimum_steps=20,
+    minimum_epochs=4,
     budget_epochs=200,
 )
 

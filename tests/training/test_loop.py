@@ -1,12 +1,13 @@
 """A run goes to its best point, resumes to the last bit, and fails aloud."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.training.conftest import SHAPE
-from workflow_scripts.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint, save_checkpoint
+from workflow_scripts.training.checkpoint import CURRENT, NEW, PREVIOUS, load_checkpoint, save_checkpoint
 from workflow_scripts.training.loop import Trainer, TrainingFailure, held_out_loss, train
 from workflow_scripts.training.model import GPT
 
@@ -95,6 +96,29 @@ def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path) == {"step": 1}
 
 
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, {"step": 1})
+    replace = Path.replace
+
+    def dies(self, target):
+        if self.name == NEW:
+            raise Killed
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", dies)
+    with pytest.raises(Killed):
+        save_checkpoint(tmp_path, {"step": 2})
+    assert load_checkpoint(tmp_path) == {"step": 2}
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x80\x02garbage", b"PK\x03\x04garbage"])
+def test_garbage_gives_way_to_the_checkpoint_before(tmp_path, garbage):
+    save_checkpoint(tmp_path, {"step": 1})
+    save_checkpoint(tmp_path, {"step": 2})
+    (tmp_path / CURRENT).write_bytes(garbage)
+    assert load_checkpoint(tmp_path) == {"step": 1}
+
+
 def test_no_checkpoint_is_no_state(tmp_path):
     assert load_checkpoint(tmp_path / "nowhere") is None
 
@@ -123,6 +147,11 @@ def test_patience_budget_and_plan_are_told_apart(make_task, tmp_path):
     assert train(make_task(), tmp_path / "a", CPU).stopped_by == "patience"
     budget = train(make_task(recipe={"budget_epochs": 1.0}), tmp_path / "b", CPU)
     assert budget.stopped_by == "budget"
+    patience = make_task()
+    steps = train(patience, tmp_path / "a2", CPU).progress.step
+    windows_a_step = patience.recipe.batch_sequences / patience.batches.windows
+    both = make_task(recipe={"budget_epochs": steps * windows_a_step + 1e-9})
+    assert train(both, tmp_path / "d", CPU).stopped_by == "patience", "out of patience at the budget's last step"
     one_pass = make_task(one_pass=True)
     planned = train(one_pass, tmp_path / "c", CPU)
     assert planned.stopped_by == "plan"
@@ -131,15 +160,20 @@ def test_patience_budget_and_plan_are_told_apart(make_task, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(make_task):
     trainer = Trainer(make_task(), CPU)
+    trainer.evaluate()
     trainer.train_step()
     with torch.no_grad():
         trainer.model.norm.weight[0] = float("nan")
     before = [parameter.nan_to_num() for parameter in trainer.parameters]
-    with pytest.raises(TrainingFailure, match=r"step 1: loss nan.*learning rate"):
-        trainer.train_step()
-    after = [parameter.nan_to_num() for parameter in trainer.parameters]
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert trainer.progress.step == 1
+    trainer.train_step()
+    with torch.no_grad():
+        trainer.model.norm.weight[0] = 1.0
+        before = [parameter.nan_to_num(1.0) for parameter in before]
+        before[[name for name, _ in trainer.model.named_parameters()].index("norm.weight")][0] = 1.0
+    trainer.train_step()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.parameters, strict=True)), "no update after it"
+    with pytest.raises(TrainingFailure, match=r"step 1: the loss .* at learning rate .* evaluation was at step 0"):
+        trainer.evaluate()
 
 
 def test_the_same_weights_always_give_the_same_loss(make_task):

@@ -31,7 +31,18 @@ def test_warm_up_ends_and_the_rate_stays():
 
 def test_no_run_ends_inside_its_warm_up():
     experiment = Experiment.load("config/config.yaml")
-    assert experiment.recipe.minimum_steps > experiment.recipe.warmup_steps
+    characters_a_token = 3
+    smallest = min(d for grid in experiment.grids for d in (*grid.finetune, *grid.scratch)) // characters_a_token
+    epoch_steps = smallest // experiment.model.n_ctx / experiment.recipe.batch_sequences
+    assert experiment.recipe.minimum_epochs * epoch_steps > 2 * experiment.recipe.warmup_steps
+
+
+def test_patience_counts_from_the_last_improvement_but_not_before_the_minimal_epochs():
+    """A fine-tuned run improves least after its first steps: it must not be stopped sooner than one from scratch."""
+    assert not RECIPE.out_of_patience(step=99, last_improvement=10, epoch_steps=100 / RECIPE.minimum_epochs)
+    assert RECIPE.out_of_patience(step=140, last_improvement=10, epoch_steps=100 / RECIPE.minimum_epochs)
+    assert not RECIPE.out_of_patience(step=140, last_improvement=120, epoch_steps=100 / RECIPE.minimum_epochs)
+    assert RECIPE.out_of_patience(step=168, last_improvement=120, epoch_steps=100 / RECIPE.minimum_epochs)
 
 
 @given(st.integers(0, 10**6))

@@ -45,9 +45,12 @@ class Task:
     initial_weights: dict[str, Tensor] | None = None
 
     @property
+    def epoch_steps(self) -> float:
+        return self.batches.windows / self.recipe.batch_sequences
+
+    @property
     def planned_steps(self) -> int:
-        epochs = 1 if self.one_pass else self.recipe.budget_epochs
-        return max(1, math.floor(epochs * self.batches.windows / self.recipe.batch_sequences))
+        return max(1, math.floor((1 if self.one_pass else self.recipe.budget_epochs) * self.epoch_steps))
 
 
 @dataclass
@@ -121,24 +124,24 @@ class Trainer:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.averaged.state_dict().items()}
 
     def _empty_interval(self) -> dict[str, Tensor]:
-        """Sums over the steps since the last evaluation, kept on the device."""
-        return {
-            name: torch.zeros((), device=self.device) for name in ("steps", "loss", "gradient_norm", "largest_norm")
-        }
+        """Sums over the steps since the last evaluation, kept on the device: reading them waits for it.
+
+        `sound` is 1 until the first loss or gradient that is not finite.
+        """
+        names = ("steps", "sound_steps", "loss", "gradient_norm", "largest_norm")
+        zeros = {name: torch.zeros((), device=self.device) for name in names}
+        return {**zeros, "sound": torch.ones((), device=self.device)}
 
     def train_step(self) -> None:
-        """One update.  Raises TrainingFailure before it if the loss or the gradient is not finite."""
+        """One update; none from the first loss or gradient on that is not finite, which `evaluate` then reports."""
         recipe, progress = self.task.recipe, self.progress
         learning_rate = recipe.learning_rate_at(self.n_params, progress.step)
         tokens = torch.from_numpy(self.task.batches[progress.step]).to(self.device, non_blocking=True)
         loss = self.model.loss(tokens[:, :-1], tokens[:, 1:])
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
-        if not math.isfinite(loss.item() + norm.item()):
-            raise TrainingFailure(
-                f"step {progress.step}: loss {loss.item()}, gradient norm {norm.item()} at learning rate "
-                f"{learning_rate:.3g}; last good evaluation at step {progress.best_step}"
-            )
+        sound = self.interval["sound"].mul_(torch.isfinite(loss.detach() + norm))
+        self.optimizer.found_inf = 1 - sound
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -147,13 +150,18 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.parameters, recipe.averaging_weight(progress.step))
             self.interval["steps"] += 1
+            self.interval["sound_steps"] += sound
             self.interval["loss"] += loss
             self.interval["gradient_norm"] += norm
             torch.maximum(self.interval["largest_norm"], norm, out=self.interval["largest_norm"])
 
     def evaluate(self) -> None:
-        """Judges the averaged weights, keeps them if they are the best so far, adds a row to the curve."""
+        """Judges the averaged weights, keeps them if they are the best so far, adds a row to the curve.
+
+        Raises TrainingFailure if something was not finite since the last time.
+        """
         recipe, progress = self.task.recipe, self.progress
+        self._require_sound_steps()
         loss = held_out_loss(self.averaged, self.task.stop_windows, self.device)
         if not math.isfinite(loss):
             raise TrainingFailure(f"step {progress.step}: validation loss {loss}")
@@ -176,13 +184,23 @@ class Trainer:
             progress.improved_loss, progress.improved_step = loss, progress.step
         progress.next_evaluation = recipe.next_evaluation(progress.step)
 
+    def _require_sound_steps(self) -> None:
+        lost = int((self.interval["steps"] - self.interval["sound_steps"]).item())
+        if lost:
+            step = self.progress.step - lost
+            raise TrainingFailure(
+                f"step {step}: the loss or its gradient is not finite, at learning rate "
+                f"{self.task.recipe.learning_rate_at(self.n_params, step):.3g}; the last good evaluation was at step "
+                f"{self.progress.curve[-1]['step']}, validation loss {self.progress.curve[-1]['validation_loss']:.3f}"
+            )
+
     def stopped_by(self) -> str | None:
-        progress = self.progress
-        if progress.step >= self.task.planned_steps:
-            return "plan" if self.task.one_pass else "budget"
-        if not self.task.one_pass and self.task.recipe.out_of_patience(progress.step, progress.improved_step):
+        task, progress = self.task, self.progress
+        if task.one_pass:
+            return "plan" if progress.step >= task.planned_steps else None
+        if task.recipe.out_of_patience(progress.step, progress.improved_step, task.epoch_steps):
             return "patience"
-        return None
+        return "budget" if progress.step >= task.planned_steps else None
 
     def state(self) -> dict[str, Any]:
         return {

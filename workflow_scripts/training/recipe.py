@@ -42,8 +42,9 @@ class Recipe(BaseModel):
     """A run stops when this factor more steps brought no improvement by `tolerance`."""
     tolerance: float = Field(ge=0)
     """Improvement of the validation loss (nats a token) that counts against patience."""
-    minimum_steps: int = Field(gt=0)
-    """No run loses its patience before this many steps (times `patience`)."""
+    minimum_epochs: float = Field(gt=0)
+    """No run loses its patience before this many epochs (times `patience`).  Without it pre-trained weights, whose loss
+    falls slowly from the start, would be stopped earlier than random ones."""
     budget_epochs: float = Field(gt=0)
     """Where a run ends even with patience left; it is then marked `hit_budget`."""
 
@@ -59,5 +60,5 @@ class Recipe(BaseModel):
     def next_evaluation(self, step: int) -> int:
         return max(self.first_evaluation, math.ceil(step * self.evaluation_growth))
 
-    def out_of_patience(self, step: int, last_improvement: int) -> bool:
-        return step >= self.patience * max(last_improvement, self.minimum_steps)
+    def out_of_patience(self, step: int, last_improvement: int, epoch_steps: float) -> bool:
+        return step >= self.patience * max(last_improvement, self.minimum_epochs * epoch_steps)
