@@ -2,9 +2,9 @@
 
 import sys
 
-from workflow_scripts.laws import fit
+from workflow_scripts.laws import fit, plan
 
-COMMANDS = {"fit": fit.main}
+COMMANDS = {"fit": fit.main, "plan": plan.main}
 
 
 def main(argv: list[str]) -> None:

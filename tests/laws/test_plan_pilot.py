@@ -1,0 +1,47 @@
+"""Pilots: a part of the cells predicts the others, and says so when it does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workflow_scripts.laws import fit
+from workflow_scripts.laws.planning.forecast import Forecast, read_forecast
+from workflow_scripts.laws.planning.pilot import _nearest, pilots
+from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+
+SIZES = {"6k": 6_144, "14k": 13_824, "35k": 34_656, "86k": 86_400}
+D_F = (1_000, 3_000, 10_000, 30_000, 100_000)
+SCRATCH_D = tuple(int(d) for d in np.geomspace(1_000, 900_000, 28))
+
+
+def _forecast(folder, **more) -> Forecast:
+    runs = simulate_runs(sizes=SIZES, finetune=D_F, scratch=SCRATCH_D, document_size=None, **more)
+    runs.to_parquet(folder / "runs.parquet")
+    fit.main([str(folder / "runs.parquet"), "--out", str(folder), "--fit", '{"d_f": [1000, 100000], "draws": 100}'])
+    return read_forecast(folder)
+
+
+def test_without_noise_a_pilot_predicts_the_rest(tmp_path):
+    found = pilots(_forecast(tmp_path, noise=Noise(0, 0, 0)), "english")
+    assert [len(pilot["n_params"]) for pilot in found] == [4, 3]
+    for pilot in found:
+        assert pilot["d_f"] == [1_000, 10_000]
+        assert pilot["shares"] == pytest.approx([0.01, 0.1])
+        assert pilot["missed"]["the rest"]["d_e_factor"] < 1.03
+        assert pilot["missed"]["the largest set"]["n_cells"] == 4
+        assert abs(pilot["missed"]["the rest"]["loss_error_mean"]) < 0.005
+
+
+def test_a_pilot_that_does_not_see_ossification_promises_too_much(tmp_path):
+    """Where larger sets turn transfer negative, a pilot on small ones misses, and its interval does not hold them."""
+    planted = Planted(ossification=1.5)
+    all_sizes = pilots(_forecast(tmp_path, planted=planted, noise=Noise(0.001, 0.001, 0.001)), "english")[0]
+    largest = all_sizes["missed"]["the largest set"]
+    assert largest["loss_error_mean"] > 0
+    assert largest["inside"] < largest["n_cells"]
+
+
+def test_a_grid_without_a_hundredth_of_the_data_takes_its_two_smallest_sizes():
+    assert _nearest(np.array([6e3, 1e4, 2e4]), 6e4) == [6e3, 1e4]
+    assert _nearest(np.array([1e3, 1e4, 2e4]), 1e5) == [1e3, 1e4]

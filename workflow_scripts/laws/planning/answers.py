@@ -1,0 +1,249 @@
+"""The planner's answers: each a title, the sentences a person would say, and the rows behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, PlanError, interval, people
+from workflow_scripts.laws.planning.pilot import pilots
+
+SURE = 0.975
+
+
+@dataclass(frozen=True)
+class Prices:
+    """In one currency, whichever it is."""
+
+    character: float = 0.0
+    """Of a further character of the domain."""
+    flop: float = 0.0
+    """Of training."""
+    token: float = 0.0
+    """Of one token served by the largest measured size; other sizes cost in proportion to N."""
+    served_tokens: float = 0.0
+    """Over the life of the model."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a user has and wants."""
+
+    characters: float
+    """Of the domain, in hand."""
+    sizes: tuple[float, ...]
+    """N of the models to choose from."""
+    target: float | None = None
+    """Loss in nats per token."""
+    prices: Prices = Prices()
+    pretraining_share: float = 1.0
+    """Of the compute of pre-training that is charged here: 0 if the weights exist."""
+    budget: float | None = None
+    """FLOPs of pre-training (its share) and fine-tuning together."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    title: str
+    sentences: list[str]
+    rows: list[dict[str, Any]]
+    """As in the JSON: intervals are `{estimate, low, high}`, null where unknown."""
+    columns: dict[str, Callable[[dict[str, Any]], str]] = field(default_factory=dict)
+    """Heading -> text of a row, for tables."""
+
+    def table(self) -> list[list[str]]:
+        return [[text(row) for text in self.columns.values()] for row in self.rows]
+
+
+def said(found: dict[str, float | None], text: Callable[[float], str] = people) -> str:
+    """`3.34 (3.24 to 3.42)`; words where an end is not known, no interval where nothing is uncertain."""
+    low, high = (None if found[end] is None else text(found[end]) for end in ("low", "high"))
+    middle = "beyond the limits" if found["estimate"] is None else text(found["estimate"])
+    if low == high:
+        return middle
+    return (
+        f"{middle} ({f'at most {high}' if low is None else f'at least {low}' if high is None else f'{low} to {high}'})"
+    )
+
+
+def nats(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def size(n_params: float) -> str:
+    return f"N = {n_params:,.0f}"
+
+
+def initial(row: dict[str, Any]) -> str:
+    """`english at N = 24,600` or `from scratch at N = 24,600`."""
+    start = "from scratch" if row["source"] == SCRATCH else row["source"]
+    return f"{start} at {size(row['n_params'])}"
+
+
+def percent(value: float | None) -> str:
+    return "not answered" if value is None else f"{100 * value:.0f} %"
+
+
+MODEL: dict[str, Callable[[dict[str, Any]], str]] = {
+    "initial weights": lambda row: row["source"],
+    "N": lambda row: f"{row['n_params']:,.0f}",
+}
+
+
+def reach(forecast: Forecast, question: Question) -> Answer:
+    """Losses with the characters in hand, and how likely each size and source reaches the target.
+
+    Raises PlanError if no source may be asked about so many characters.
+    """
+    rows = [_reached(forecast, question, source, n) for source in forecast.sources for n in question.sizes]
+    if all(row["refused"] for row in rows if row["source"] != SCRATCH):
+        raise PlanError(f"refused: {rows[0]['refused']}")
+    known = [row for row in rows if row["loss"]["estimate"] is not None]
+    columns = MODEL | {
+        "loss, nats per token": lambda row: row["refused"] or said(row["loss"], nats),
+        "bits per byte": lambda row: "" if row["bits_per_byte"] is None else said(row["bits_per_byte"], nats),
+        "counts as characters": lambda row: "" if row["refused"] else said(row["counts_as"]),
+    }
+    if question.target is not None:
+        columns |= {"reaches the target": lambda row: percent(row["probability_of_target"])}
+    sentences = _best(forecast, question, known) + (_sizes_for(question, rows) if question.target is not None else [])
+    return Answer(f"With {people(question.characters)} characters", sentences, rows, columns)
+
+
+def _reached(forecast: Forecast, question: Question, source: str, n_params: float) -> dict[str, Any]:
+    nothing: dict[str, float | None] = dict.fromkeys(("estimate", "low", "high"))
+    row = {"source": source, "n_params": n_params, "loss": nothing, "counts_as": nothing}
+    row |= {"bits_per_byte": None, "probability_of_target": None}
+    if refusal := forecast.refusal(source, n_params, question.characters):
+        return row | {"refused": refusal}
+    loss = forecast.loss(source, n_params, question.characters)
+    row |= {"counts_as": interval(forecast.effective(source, n_params, question.characters))}
+    if not np.isfinite(loss[0]):
+        low, high = forecast.curves.reach(n_params)
+        return row | {"refused": f"D_E lies outside the from-scratch runs, D = {people(low)} to {people(high)}"}
+    if question.target is not None and question.target >= forecast.curves.lowest_loss(n_params):
+        row["probability_of_target"] = float((loss[1:] <= question.target).mean())
+    if (bits := forecast.bits_per_byte_of_a_nat) is not None:
+        row["bits_per_byte"] = interval(loss * bits)
+    return row | {"loss": interval(loss), "refused": None}
+
+
+def _best(forecast: Forecast, question: Question, known: list[dict[str, Any]]) -> list[str]:
+    """The lowest loss, and what stands next to it: from scratch, and other sources."""
+    if not known:
+        return ["Every forecast lies outside the from-scratch runs: nothing can be said."]
+    best = min(known, key=lambda row: row["loss"]["estimate"])
+    sentences = [
+        f"With {people(question.characters)} characters the lowest loss is expected {of(best)}:"
+        f" {said(best['loss'], nats)} nats per token, as if there were {said(best['counts_as'])} characters."
+    ]
+    loss = forecast.loss(best["source"], best["n_params"], question.characters)
+    for source in forecast.sources:
+        others = [row for row in known if row["source"] == source]
+        if source == best["source"] or not others:
+            continue
+        other = min(others, key=lambda row: row["loss"]["estimate"])
+        share = float((loss < forecast.loss(source, other["n_params"], question.characters))[1:].mean())
+        sentences.append(
+            f"The lowest {of(other)} is {said(other['loss'], nats)}; {of(best)} it is lower in {percent(share)} of the draws."
+        )
+    return sentences
+
+
+def of(row: dict[str, Any]) -> str:
+    return initial(row) if row["source"] == SCRATCH else f"after {initial(row)}"
+
+
+def _sizes_for(question: Question, rows: list[dict[str, Any]]) -> list[str]:
+    """The smallest size that reaches the target with each source: more likely than not, and surely."""
+    sentences = []
+    for source in dict.fromkeys(row["source"] for row in rows):
+        decided = [row for row in rows if row["source"] == source and row["probability_of_target"] is not None]
+        likely = [row for row in decided if row["loss"]["estimate"] <= question.target]
+        sure = [row for row in likely if row["probability_of_target"] >= SURE]
+        start = "From scratch" if source == SCRATCH else f"After {source}"
+        goal = f"{nats(question.target)} nats per token"
+        if not decided:
+            sentences.append(f"{start}, {goal} lies outside the from-scratch runs of every size: not answered.")
+        elif not likely:
+            sentences.append(f"{start}, no size here is expected to reach {goal} with the data in hand.")
+        else:
+            first = likely[0]
+            sentences.append(
+                f"{start}, the smallest size expected to reach {goal} is {size(first['n_params'])}"
+                f" ({percent(first['probability_of_target'])} of the draws); "
+                + (f"{size(sure[0]['n_params'])} is" if sure else "none here is")
+                + f" sure to ({100 * SURE:g} %)."
+            )
+    return sentences
+
+
+def exchange(forecast: Forecast, question: Question) -> Answer:
+    """What the step to the next size is worth in characters: where the smaller model has the loss of the larger."""
+    rows = []
+    for source in forecast.sources:
+        for small, large in zip(question.sizes[:-1], question.sizes[1:], strict=True):
+            if any(forecast.refusal(source, n, question.characters) for n in (small, large)):
+                continue
+            loss = forecast.loss(source, large, question.characters)
+            if np.isfinite(loss[0]):
+                more = forecast.data_needed(source, small, loss) - question.characters
+                rows.append({"source": source, "n_params": small, "next": large, "more_characters": interval(more)})
+    columns = MODEL | {
+        "next N": lambda row: f"{row['next']:,.0f}",
+        "worth more characters": lambda row: said(row["more_characters"]),
+    }
+    chosen = [_middle([row for row in rows if row["source"] == source]) for source in forecast.sources]
+    sentences = [_step(row, question) for row in chosen if row and row["source"] != SCRATCH]
+    return Answer("More data or a larger model", sentences, rows, columns)
+
+
+def _middle(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return rows[len(rows) // 2] if rows else None
+
+
+def _step(row: dict[str, Any], question: Question) -> str:
+    worth = row["more_characters"]
+    opening = f"After {initial(row)}, the step to {size(row['next'])}"
+    if worth["estimate"] is None:
+        return f"{opening} is worth more characters than the limits of this plan allow to say."
+    unsure = worth["low"] is None or worth["low"] <= 0
+    return (
+        f"{opening} lowers the loss as much as {said(worth)} more characters beside the {people(question.characters)}:"
+        " the larger model is the better buy if it costs less than they do."
+        + (" It may be worth nothing: the interval holds 0." if unsure else "")
+    )
+
+
+def pilot(forecast: Forecast) -> Answer:
+    """How far the law of a small part of the measured cells is off at the others."""
+    rows = [
+        {"source": source, "sizes": len(found["n_params"]), "predicts": what}
+        | {name: found[name] for name in ("d_f", "shares", "n_params")}
+        | score
+        for source in forecast.sources
+        if source != SCRATCH
+        for found in pilots(forecast, source)
+        for what, score in found["missed"].items()
+    ]
+    columns = {
+        "pilot": lambda row: f"{row['source']}, D_F {' and '.join(map(people, row['d_f']))}, {row['sizes']} sizes",
+        "predicts": lambda row: f"{row['predicts']} ({row['n_cells']} cells)",
+        "D_E missed by a factor": lambda row: f"{row['d_e_factor']:.2f}",
+        "loss missed by, nats": lambda row: "unknown" if row["loss_error"] is None else f"{row['loss_error']:.3f}",
+        "inside its interval": lambda row: f"{row['inside']} of {row['n_cells']}",
+    }
+    sentences = [_pilot_sentence(row) for row in rows if row["predicts"] == "the largest set"]
+    return Answer("How far a pilot carries", sentences or ["Too few data sizes to set a pilot apart."], rows, columns)
+
+
+def _pilot_sentence(row: dict[str, Any]) -> str:
+    shares = " and ".join(percent(share) for share in row["shares"])
+    loss = "" if row["loss_error"] is None else f" and its loss to {nats(row['loss_error'])} nats"
+    return (
+        f"A pilot of {row['source']} on {shares} of the data at {row['sizes']} sizes predicts D_E of the largest set to"
+        f" a factor {row['d_e_factor']:.2f}{loss}; {row['inside']} of {row['n_cells']} cells lie in its 95 % interval."
+    )

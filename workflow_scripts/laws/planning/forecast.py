@@ -1,0 +1,296 @@
+"""The loss of a model that was not trained: the transfer law, read through the measured from-scratch curves.
+
+A model of N parameters, pre-trained on a source and fine-tuned on D_F characters, has the loss of one trained from
+scratch on D_E characters, L = L_N(D_E) with D_E = D_F + k D_F^alpha N^beta (Hernandez et al. 2021, eqs. 1.1 and B.1).
+L_N is the cleaned curve of the runs; between sizes ln L is linear in ln N at equal D.  From scratch, D_E = D_F.
+
+Every quantity is an array (1 + draws,): the estimate, then draws of everything that is uncertain together.  Values that
+lie outside what was measured are infinite with the sign of the side; `interval` leaves such ends out.  Losses are in
+nats per token, D in characters, N without embeddings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.files import read_json
+from workflow_scripts.laws.curves import clean_curve
+
+DRAWS = ("draws.parquet", "transfer_law_draws.parquet")
+"""Names of the file of draws, now and before."""
+SCRATCH = "scratch"
+"""Stands beside the sources: no pre-training at all."""
+N_REACH = 2.0
+"""Sizes are forecast up to this factor beyond the fit's; the ladders that a law is judged on have rungs about that far
+apart, so that leaving out its largest size tests such a step."""
+D_F_REACH = 2.0
+"""Data sets are forecast up to this factor beyond the fit's."""
+STEPS_PER_FACTOR_OF_TWO = 24
+"""Of the grid of D_F on which losses are inverted: 3 % a step, and linear in logarithms between."""
+
+
+class PlanError(ValueError):
+    """The question cannot be answered from these files; the message says why, and what would be needed."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The from-scratch curves of one sampling unit."""
+
+    n_params: np.ndarray
+    """(sizes,), ascending."""
+    log_d: list[np.ndarray]
+    log_loss: list[np.ndarray]
+    """For each size (1 + draws, points), non-increasing."""
+    at_budget: int
+    """Points that are upper bounds only."""
+
+    def loss(self, n_params: float, log_d: np.ndarray) -> np.ndarray:
+        """Loss at `log_d` (1 + draws, m); -inf and +inf where D lies above and below the data sizes that were run."""
+        left, share = bracket(np.log(self.n_params), np.log(n_params))
+        low = self._at(left, log_d)
+        if share:
+            high = self._at(left + 1, log_d)
+            inside = np.isfinite(low) & np.isfinite(high)
+            step = np.where(inside, high, 0.0) - np.where(inside, low, 0.0)
+            low = np.where(inside, low + share * step, np.where(np.isfinite(low), high, low))
+        return np.where(low == -np.inf, low, np.exp(low))
+
+    def _at(self, size: int, log_d: np.ndarray) -> np.ndarray:
+        known = self.log_d[size]
+        value = line(known, self.log_loss[size], log_d)
+        return np.where(log_d > known[-1] + 1e-9, -np.inf, np.where(log_d < known[0] - 1e-9, np.inf, value))
+
+    @property
+    def estimates(self) -> Curves:
+        """Without draws: arrays are (1, ...)."""
+        return replace(self, log_loss=[values[:1] for values in self.log_loss])
+
+    def lowest_loss(self, n_params: float) -> float:
+        """Where the estimated curve ends: what lies below was not measured."""
+        return float(self.estimates.loss(n_params, np.log([[self.reach(n_params)[1]]]))[0, 0])
+
+    def reach(self, n_params: float) -> tuple[float, float]:
+        """Smallest and largest D at which `loss` is known."""
+        left, share = bracket(np.log(self.n_params), np.log(n_params))
+        used = self.log_d[left : left + (2 if share else 1)]
+        return float(np.exp(max(d[0] for d in used))), float(np.exp(min(d[-1] for d in used)))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The law of one source: coefficients and a common deviation of ln D_E, each (1 + draws,), and where they hold."""
+
+    ln_k: np.ndarray
+    alpha: np.ndarray
+    beta: np.ndarray
+    deviation: np.ndarray
+    n_params: tuple[float, float]
+    """Smallest and largest N of a forecast."""
+    d_f: tuple[float, float]
+    warnings: tuple[str, ...]
+
+    def log_effective(self, n_params: float, d_f: np.ndarray) -> np.ndarray:
+        """ln D_E (1 + draws, m) of data sets `d_f` (m,)."""
+        log_d_f = np.log(d_f)
+        transferred = self.ln_k[:, None] + self.alpha[:, None] * log_d_f + self.beta[:, None] * np.log(n_params)
+        return np.logaddexp(log_d_f, transferred) + self.deviation[:, None]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All that `fit` found, ready to be asked."""
+
+    curves: Curves
+    sources: dict[str, Source]
+    """Those with a law, and `SCRATCH`, last."""
+    cells: pd.DataFrame
+    """Rows of `effective_data.parquet` on the sampling unit of the law."""
+    law: dict[str, Any]
+    """`transfer_law.json`"""
+
+    @property
+    def sizes(self) -> list[float]:
+        """The measured N of the fit, ascending."""
+        return sorted(self.cells.n_params[self.cells.in_fit].astype(float).unique())
+
+    @property
+    def bits_per_byte_of_a_nat(self) -> float | None:
+        """On the test text, which every run shares; None for a table without bits per byte."""
+        if "test_bits_per_byte" not in self.cells.columns:
+            return None
+        return float((self.cells.test_bits_per_byte / self.cells.test_loss).median())
+
+    def effective(self, source: str, n_params: float, d_f: float) -> np.ndarray:
+        """D_E (1 + draws,)"""
+        return np.exp(self.sources[source].log_effective(n_params, np.array([float(d_f)])))[:, 0]
+
+    def loss(self, source: str, n_params: float, d_f: float) -> np.ndarray:
+        """Loss (1 + draws,)"""
+        return self._losses(source, n_params, np.array([float(d_f)]))[:, 0]
+
+    def data_needed(self, source: str, n_params: float, target: float | np.ndarray) -> np.ndarray:
+        """D_F (1 + draws,) at which the loss is `target`, one number or (1 + draws,).
+
+        No less than the smallest D_F within the limits, even where that is more than enough; +inf where the largest is
+        not enough, or the target itself lies outside what was measured.
+        """
+        smallest, largest = self.sources[source].d_f
+        steps = int(np.ceil(STEPS_PER_FACTOR_OF_TWO * np.log2(largest / smallest)))
+        d_f = np.geomspace(smallest, largest, max(steps, 2))
+        loss = self._losses(source, n_params, d_f)
+        wanted = np.broadcast_to(np.asarray(target, dtype=float), len(loss))
+        reached = (loss <= wanted[:, None]) & np.isfinite(wanted)[:, None]
+        right = np.argmax(reached, axis=1)
+        left = np.maximum(right - 1, 0)
+        rows = np.arange(len(loss))
+        above, below = loss[rows, left], loss[rows, right]
+        between = np.isfinite(above) & np.isfinite(below) & (above > below)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.where(between, np.log(above / wanted) / np.log(above / below), 1.0)
+        found = np.exp(np.log(d_f[left]) + share * np.log(d_f[right] / d_f[left]))
+        return np.where(reached.any(axis=1), found, np.inf)
+
+    def refusal(self, source: str, n_params: float, d_f: float) -> str | None:
+        """Why a forecast is refused; None if it is within the limits."""
+        limits = self.sources[source]
+        for name, value, (low, high), factor in (
+            ("N", n_params, limits.n_params, N_REACH),
+            ("D", d_f, limits.d_f, 1.0 if source == SCRATCH else D_F_REACH),
+        ):
+            if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
+                beyond = f"a factor {factor:g} beyond" if factor > 1 else "no further than"
+                return (
+                    f"{name} = {people(value)} lies outside {people(low)} to {people(high)}, {beyond} what was measured"
+                )
+        return None
+
+    def _losses(self, source: str, n_params: float, d_f: np.ndarray) -> np.ndarray:
+        return self.curves.loss(n_params, self.sources[source].log_effective(n_params, d_f))
+
+
+def bracket(grid: np.ndarray, value: float) -> tuple[int, float]:
+    """The point of `grid` (ascending) to the left of `value` and the way to the next; beyond its ends, from the last
+    two points.  A value on the grid has the share 0."""
+    if len(grid) == 1:
+        return 0, 0.0
+    nearest = int(np.abs(grid - value).argmin())
+    if abs(grid[nearest] - value) < 1e-9:
+        return nearest, 0.0
+    left = int(np.clip(np.searchsorted(grid, value) - 1, 0, len(grid) - 2))
+    return left, float((value - grid[left]) / (grid[left + 1] - grid[left]))
+
+
+def line(grid: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Piecewise linear `values` (rows, points) over `grid` (points,) at `at` (rows, m); the end pieces are continued."""
+    right = np.clip(np.searchsorted(grid, at), 1, len(grid) - 1)
+    low = np.take_along_axis(values, right - 1, axis=1)
+    high = np.take_along_axis(values, right, axis=1)
+    return low + (at - grid[right - 1]) / (grid[right] - grid[right - 1]) * (high - low)
+
+
+def interval(values: np.ndarray) -> dict[str, float | None]:
+    """Estimate and 95 % interval of (1 + draws,); an end that lies outside what was measured is null."""
+    low, high = np.quantile(values[1:], [0.025, 0.975], method="inverted_cdf")
+    return {
+        name: float(value) if np.isfinite(value) else None
+        for name, value in {"estimate": values[0], "low": low, "high": high}.items()
+    }
+
+
+def people(value: float) -> str:
+    """A number to three figures as people write it: 12,300; 0.0123; 1.2e18."""
+    rounded = float(f"{value:.3g}")
+    if 100 <= abs(rounded) < 1e9:
+        return f"{rounded:,.0f}"
+    mantissa, _, exponent = f"{rounded:g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def read_forecast(folder: Path, seed: int = 0) -> Forecast:
+    """Reads what `python -m workflow_scripts.laws fit` wrote into `folder`.  Raises PlanError."""
+    law = _read(folder / "transfer_law.json", read_json)
+    draws_file = next((name for name in DRAWS if (folder / name).is_file()), DRAWS[0])
+    draws, cells, points = (
+        _read(folder / name, pd.read_parquet)
+        for name in (draws_file, "effective_data.parquet", "scratch_curves.parquet")
+    )
+    fitted = {source: found for source, found in law["sources"].items() if found["k"]["estimate"] is not None}
+    if not fitted:
+        raise PlanError(f"{folder / 'transfer_law.json'}: no source has a law ({_statuses(law)}); nothing to plan with")
+    unit = next(iter(fitted.values()))["unit"]
+    cells = longest_pretraining(cells[(cells.unit == unit) & (cells.d_f > 0)], ["source", "n_params"])
+    random = np.random.default_rng(seed)
+    number = min(int((draws.source == source).sum()) for source in fitted)
+    curves = _curves(points[(points.unit == unit) & points.isotonic_loss.notna()], number, random)
+    sources = {
+        source: _source(found, draws[draws.source == source][:number], cells[cells.source == source], random)
+        for source, found in fitted.items()
+    }
+    return Forecast(curves, sources | {SCRATCH: _from_scratch(curves, sources, number)}, cells, law)
+
+
+def longest_pretraining(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The rows that laws rest on where a source was pre-trained on several P: those of the largest in each group."""
+    if "pretrain_tokens" not in rows.columns:
+        return rows
+    p = rows.pretrain_tokens.astype(float).fillna(0.0)
+    return rows[p == p.groupby([rows[name] for name in by]).transform("max")]
+
+
+def _read(path: Path, reader: Any) -> Any:
+    if not path.is_file():
+        raise PlanError(
+            f"{path}: no such file; `python -m workflow_scripts.laws fit RUNS --out {path.parent}` writes it"
+        )
+    return reader(path)
+
+
+def _statuses(law: dict[str, Any]) -> str:
+    return ", ".join(f"{source}: {found['status']}" for source, found in law["sources"].items())
+
+
+def _curves(points: pd.DataFrame, draws: int, random: np.random.Generator) -> Curves:
+    """Draws add noise of the stored standard error to every point, and clean the curve again."""
+    log_d, log_loss = [], []
+    for _, curve in points.sort_values("d").groupby("n_params"):
+        noise = curve.standard_error.to_numpy() * random.standard_normal((draws, len(curve)))
+        noisy = curve.isotonic_loss.to_numpy() + np.concatenate([np.zeros((1, len(curve))), noise])
+        log_d.append(np.log(curve.d.to_numpy(dtype=float)))
+        log_loss.append(np.log(clean_curve(noisy, curve.n_seeds.to_numpy(dtype=float), curve.hit_budget.to_numpy())))
+    return Curves(np.sort(points.n_params.unique()).astype(float), log_d, log_loss, int(points.hit_budget.sum()))
+
+
+def _source(found: dict[str, Any], draws: pd.DataFrame, cells: pd.DataFrame, random: np.random.Generator) -> Source:
+    """A draw of a law has its own scatter about it, the same for all its data sets and sizes."""
+    coefficients = (
+        np.concatenate([[found[name]["estimate"]], draws[name].to_numpy()]) for name in ("ln_k", "alpha", "beta")
+    )
+    scatter = found["lack_of_fit"]["extra_deviation_of_ln_d_e"] * random.standard_normal(len(draws))
+    fitted = cells[cells.in_fit]
+    return Source(
+        *coefficients,
+        deviation=np.concatenate([[0.0], scatter]),
+        n_params=(float(fitted.n_params.min() / N_REACH), float(fitted.n_params.max() * N_REACH)),
+        d_f=(float(fitted.d_f.min() / D_F_REACH), float(fitted.d_f.max() * D_F_REACH)),
+        warnings=tuple(found["warnings"]),
+    )
+
+
+def _from_scratch(curves: Curves, sources: dict[str, Source], draws: int) -> Source:
+    """No transfer, at the sizes of the sources and the D of the curves."""
+    zeros = np.zeros(1 + draws)
+    return Source(
+        ln_k=np.full(1 + draws, -np.inf),
+        alpha=zeros,
+        beta=zeros,
+        deviation=zeros,
+        n_params=(min(s.n_params[0] for s in sources.values()), max(s.n_params[1] for s in sources.values())),
+        d_f=(float(np.exp(min(d[0] for d in curves.log_d))), float(np.exp(max(d[-1] for d in curves.log_d)))),
+        warnings=(),
+    )
