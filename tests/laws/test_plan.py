@@ -127,6 +127,7 @@ def test_the_better_source_and_the_smallest_size_that_reaches_the_target_are_nam
 
 def test_the_step_to_the_next_size_is_worth_the_data_that_closes_the_gap(exact):
     row = plan.exchange(exact, _question(sizes=(34_656.0, 86_400.0))).rows[0]
+    assert (row["n_params"], row["larger"]) == (34_656, 86_400)
     with_more = exact.loss("english", 34_656, 20_000 + row["more_characters"]["estimate"])[0]
     assert with_more == pytest.approx(exact.loss("english", 86_400, 20_000)[0], abs=1e-3)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def _check(forecast: Forecast, question: Question, compute: Compute | None) -> N
             f"refused: N = {beyond[0]:,.0f} lies outside {people(low)} to {people(high)},"
             f" a factor {N_REACH:g} beyond the measured sizes"
         )
-    lowest = min(forecast.curves.lowest_loss(n) for n in question.sizes)
+    lowest = min(forecast.curves.lowest_loss(n)[0] for n in question.sizes)
     if question.target is not None and question.target < lowest:
         raise PlanError(
             f"refused: {question.target:g} nats per token lies below {lowest:.3f}, where the from-scratch runs of these"
@@ -71,8 +72,8 @@ def limits(forecast: Forecast) -> dict[str, Any]:
         "sources": {name: {"n_params": s.n_params, "d_f": s.d_f} for name, s in forecast.sources.items()},
         "from_scratch": {
             "sentence": "Losses outside the from-scratch curves are never extrapolated.",
-            "d": {people(n): forecast.curves.reach(n) for n in forecast.sizes},
-            "lowest_loss": {people(n): forecast.curves.lowest_loss(n) for n in forecast.sizes},
+            "d": {f"{n:.0f}": forecast.curves.reach(n) for n in forecast.sizes},
+            "lowest_loss": {f"{n:.0f}": float(forecast.curves.lowest_loss(n)[0]) for n in forecast.sizes},
         },
     }
 
@@ -84,6 +85,7 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         for name, found in forecast.law["sources"].items()
         if name in forecast.sources
     )
+    n_cells, missed, inside = forecast.hindcast()
     noise = forecast.law["noise"]["nats_per_token"]
     run = math.sqrt(sum(noise[name] ** 2 for name in ("pretrain", "prefix", "finetune_run")))
     lacks = [
@@ -100,8 +102,10 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
     return {
         "holds": [
             "Seeds and pre-training, through the joint draws of k, alpha and beta.",
-            f"Scatter of D_E about the law beyond seeds (up to {percent(math.expm1(scatter))}), one value a draw.",
+            f"Scatter of D_E about the law beyond seeds (up to {percent(math.expm1(scatter))}), drawn for each size.",
             "The standard errors of the from-scratch points.",
+            f"Held against the {n_cells} cells of the fit: {inside} lie inside; their losses are missed by"
+            f" {missed:.3f} nats (root mean square).",
         ],
         "lacks": lacks,
     }
@@ -116,11 +120,17 @@ def report_section(folder: Path) -> dict[str, Any]:
     d_f = np.sort(forecast.cells.d_f[forecast.cells.in_fit].unique())
     question = Question(float(d_f[len(d_f) // 2]), tuple(forecast.sizes))
     losses, steps, carried = plan(forecast, question)
-    worth = {(row["source"], row["n_params"]): text[-1] for row, text in zip(steps.rows, steps.table(), strict=True)}
+    next_size = dict(pairwise(question.sizes))
+    worth = {
+        (row["source"], row["n_params"]): text[-1]
+        for row, text in zip(steps.rows, steps.table(), strict=True)
+        if next_size[row["n_params"]] == row["larger"]
+    }
+    held = interval_sentences(forecast)["holds"][-1]
     return {
         "title": "Which corpus, how big a model, or more data?",
         "question": f"With {people(question.characters)} characters of the domain.",
-        "sentences": [*losses.sentences, *steps.sentences, *carried.sentences, *_limit_sentences(forecast)],
+        "sentences": [*losses.sentences, *steps.sentences, *carried.sentences, held, *_limit_sentences(forecast)],
         "columns": [*losses.columns, "the step to the next N is worth, characters"],
         "rows": [
             [*text, worth.get((row["source"], row["n_params"]), "")]

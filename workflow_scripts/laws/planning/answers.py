@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,7 @@ def reach(forecast: Forecast, question: Question) -> Answer:
     if question.target is not None:
         columns |= {"reaches the target": lambda row: percent(row["probability_of_target"])}
     sentences = _best(forecast, question, known) + (_sizes_for(question, rows) if question.target is not None else [])
+    sentences += _beyond(forecast, question)
     return Answer(f"With {people(question.characters)} characters", sentences, rows, columns)
 
 
@@ -123,9 +125,9 @@ def _reached(forecast: Forecast, question: Question, source: str, n_params: floa
     row |= {"counts_as": interval(forecast.effective(source, n_params, question.characters))}
     if not np.isfinite(loss[0]):
         low, high = forecast.curves.reach(n_params)
-        return row | {"refused": f"D_E lies outside the from-scratch runs, D = {people(low)} to {people(high)}"}
-    if question.target is not None and question.target >= forecast.curves.lowest_loss(n_params):
-        row["probability_of_target"] = float((loss[1:] <= question.target).mean())
+        return row | {"refused": f"D_E lies beyond the from-scratch runs of D = {people(low)} to {people(high)}"}
+    if question.target is not None and question.target >= (lowest := forecast.curves.lowest_loss(n_params))[0]:
+        row["probability_of_target"] = float((np.maximum(loss, lowest)[1:] <= question.target).mean())
     if (bits := forecast.bits_per_byte_of_a_nat) is not None:
         row["bits_per_byte"] = interval(loss * bits)
     return row | {"loss": interval(loss), "refused": None}
@@ -181,33 +183,47 @@ def _sizes_for(question: Question, rows: list[dict[str, Any]]) -> list[str]:
     return sentences
 
 
+def _beyond(forecast: Forecast, question: Question) -> list[str]:
+    """Where the question goes beyond the cells of a fit: how far off the fit was there when it had to predict."""
+    sentences = []
+    for source, cells in forecast.cells[forecast.cells.in_fit].groupby("source"):
+        for name, asked, largest, left_out in (
+            ("D_F", question.characters, cells.d_f.max(), "largest_d_f"),
+            ("N", max(question.sizes), cells.n_params.max(), "largest_size"),
+        ):
+            missed = forecast.law["sources"][source]["predictions"][left_out]["d_e_error_factor"]
+            if source in forecast.sources and asked > largest and missed is not None:
+                sentences.append(
+                    f"{name} = {asked:,.0f} is beyond the largest fine-tuned after {source}, {largest:,.0f}: fitted without"
+                    f" that {name}, the law misses D_E there by a factor {missed:.2f}."
+                )
+    return sentences
+
+
 def exchange(forecast: Forecast, question: Question) -> Answer:
-    """What the step to the next size is worth in characters: where the smaller model has the loss of the larger."""
+    """What a larger model is worth in characters: where the smaller one has the loss of the larger."""
+    sizes = question.sizes
+    steps = dict.fromkeys([*pairwise(sizes), (sizes[len(sizes) // 2], sizes[-1])])
     rows = []
     for source in forecast.sources:
-        for small, large in zip(question.sizes[:-1], question.sizes[1:], strict=True):
-            if any(forecast.refusal(source, n, question.characters) for n in (small, large)):
+        for small, large in steps:
+            if small == large or any(forecast.refusal(source, n, question.characters) for n in (small, large)):
                 continue
             loss = forecast.loss(source, large, question.characters)
             if np.isfinite(loss[0]):
                 more = forecast.data_needed(source, small, loss) - question.characters
-                rows.append({"source": source, "n_params": small, "next": large, "more_characters": interval(more)})
+                rows.append({"source": source, "n_params": small, "larger": large, "more_characters": interval(more)})
     columns = MODEL | {
-        "next N": lambda row: f"{row['next']:,.0f}",
+        "larger N": lambda row: f"{row['larger']:,.0f}",
         "worth more characters": lambda row: said(row["more_characters"]),
     }
-    chosen = [_middle([row for row in rows if row["source"] == source]) for source in forecast.sources]
-    sentences = [_step(row, question) for row in chosen if row and row["source"] != SCRATCH]
-    return Answer("More data or a larger model", sentences, rows, columns)
-
-
-def _middle(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    return rows[len(rows) // 2] if rows else None
+    last = {row["source"]: row for row in rows if row["source"] != SCRATCH}
+    return Answer("More data or a larger model", [_step(row, question) for row in last.values()], rows, columns)
 
 
 def _step(row: dict[str, Any], question: Question) -> str:
     worth = row["more_characters"]
-    opening = f"After {initial(row)}, the step to {size(row['next'])}"
+    opening = f"After {initial(row)}, going to {size(row['larger'])}"
     if worth["estimate"] is None:
         return f"{opening} is worth more characters than the limits of this plan allow to say."
     unsure = worth["low"] is None or worth["low"] <= 0

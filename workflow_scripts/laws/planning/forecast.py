@@ -2,7 +2,8 @@
 
 A model of N parameters, pre-trained on a source and fine-tuned on D_F characters, has the loss of one trained from
 scratch on D_E characters, L = L_N(D_E) with D_E = D_F + k D_F^alpha N^beta (Hernandez et al. 2021, eqs. 1.1 and B.1).
-L_N is the cleaned curve of the runs; between sizes ln L is linear in ln N at equal D.  From scratch, D_E = D_F.
+L_N is the cleaned curve of the runs; between sizes ln L is linear in ln N at equal D, and beyond them the last step is
+continued.  From scratch, D_E = D_F.
 
 Every quantity is an array (1 + draws,): the estimate, then draws of everything that is uncertain together.  Values that
 lie outside what was measured are infinite with the sign of the side; `interval` leaves such ends out.  Losses are in
@@ -53,13 +54,23 @@ class Curves:
     def loss(self, n_params: float, log_d: np.ndarray) -> np.ndarray:
         """Loss at `log_d` (1 + draws, m); -inf and +inf where D lies above and below the data sizes that were run."""
         left, share = bracket(np.log(self.n_params), np.log(n_params))
-        low = self._at(left, log_d)
-        if share:
-            high = self._at(left + 1, log_d)
+        if 0 < share < 1:
+            low, high = self._at(left, log_d), self._at(left + 1, log_d)
             inside = np.isfinite(low) & np.isfinite(high)
             step = np.where(inside, high, 0.0) - np.where(inside, low, 0.0)
-            low = np.where(inside, low + share * step, np.where(np.isfinite(low), high, low))
-        return np.where(low == -np.inf, low, np.exp(low))
+            value = np.where(inside, low + share * step, np.where(np.isfinite(low), high, low))
+        else:
+            edge, beyond = (left + 1, share - 1) if share > 0 else (left, share)
+            value = self._at(edge, log_d) + (beyond * self._trend(left)[:, None] if beyond else 0.0)
+        return np.where(value == -np.inf, value, np.exp(value))
+
+    def _trend(self, left: int) -> np.ndarray:
+        """The step of ln L to the next size (1 + draws,), averaged over the D that both were run on: to continue it at
+        each D alone would let noise make more data worse."""
+        low, high = self.log_d[left], self.log_d[left + 1]
+        shared = high[(high >= low[0] - 1e-9) & (high <= low[-1] + 1e-9)]
+        at = np.broadcast_to(shared, (len(self.log_loss[left]), len(shared)))
+        return (self._at(left + 1, at) - self._at(left, at)).mean(axis=1)
 
     def _at(self, size: int, log_d: np.ndarray) -> np.ndarray:
         known = self.log_d[size]
@@ -71,25 +82,29 @@ class Curves:
         """Without draws: arrays are (1, ...)."""
         return replace(self, log_loss=[values[:1] for values in self.log_loss])
 
-    def lowest_loss(self, n_params: float) -> float:
-        """Where the estimated curve ends: what lies below was not measured."""
-        return float(self.estimates.loss(n_params, np.log([[self.reach(n_params)[1]]]))[0, 0])
+    def lowest_loss(self, n_params: float) -> np.ndarray:
+        """Where the curve ends (1 + draws,): what lies below was not measured."""
+        end = np.full((len(self.log_loss[0]), 1), np.log(self.reach(n_params)[1]))
+        return self.loss(n_params, end)[:, 0]
 
     def reach(self, n_params: float) -> tuple[float, float]:
         """Smallest and largest D at which `loss` is known."""
         left, share = bracket(np.log(self.n_params), np.log(n_params))
-        used = self.log_d[left : left + (2 if share else 1)]
+        used = self.log_d[left : left + 2] if 0 < share < 1 else [self.log_d[left + (share > 0)]]
         return float(np.exp(max(d[0] for d in used))), float(np.exp(min(d[-1] for d in used)))
 
 
 @dataclass(frozen=True)
 class Source:
-    """The law of one source: coefficients and a common deviation of ln D_E, each (1 + draws,), and where they hold."""
+    """The law of one source: coefficients, each (1 + draws,), and where they hold."""
 
     ln_k: np.ndarray
     alpha: np.ndarray
     beta: np.ndarray
+    sizes: np.ndarray
+    """Measured N (sizes,), ascending."""
     deviation: np.ndarray
+    """Of ln D_E from the law (1 + draws, sizes), the same for all D_F of a size."""
     n_params: tuple[float, float]
     """Smallest and largest N of a forecast."""
     d_f: tuple[float, float]
@@ -99,7 +114,12 @@ class Source:
         """ln D_E (1 + draws, m) of data sets `d_f` (m,)."""
         log_d_f = np.log(d_f)
         transferred = self.ln_k[:, None] + self.alpha[:, None] * log_d_f + self.beta[:, None] * np.log(n_params)
-        return np.logaddexp(log_d_f, transferred) + self.deviation[:, None]
+        left, share = bracket(np.log(self.sizes), np.log(n_params))
+        deviation = self.deviation[:, left]
+        if share:
+            mixed = (1 - share) * deviation + share * self.deviation[:, left + 1]
+            deviation = mixed / np.hypot(1 - share, share)
+        return np.logaddexp(log_d_f, transferred) + deviation[:, None]
 
 
 @dataclass(frozen=True)
@@ -143,7 +163,7 @@ class Forecast:
         smallest, largest = self.sources[source].d_f
         steps = int(np.ceil(STEPS_PER_FACTOR_OF_TWO * np.log2(largest / smallest)))
         d_f = np.geomspace(smallest, largest, max(steps, 2))
-        loss = self._losses(source, n_params, d_f)
+        loss = np.maximum(self._losses(source, n_params, d_f), self.curves.lowest_loss(n_params)[:, None])
         wanted = np.broadcast_to(np.asarray(target, dtype=float), len(loss))
         reached = (loss <= wanted[:, None]) & np.isfinite(wanted)[:, None]
         right = np.argmax(reached, axis=1)
@@ -169,6 +189,17 @@ class Forecast:
                     f"{name} = {people(value)} lies outside {people(low)} to {people(high)}, {beyond} what was measured"
                 )
         return None
+
+    def hindcast(self) -> tuple[int, float, int]:
+        """The cells of the fit: how many, by how many nats their losses are missed (root mean square), and how many lie
+        inside the 95 % intervals.  Cells beyond the from-scratch curves are left out."""
+        cells = self.cells[self.cells.in_fit]
+        drawn = np.array([self.loss(*cell) for cell in zip(cells.source, cells.n_params, cells.d_f, strict=True)])
+        known = np.isfinite(drawn[:, 0])
+        drawn, measured = drawn[known], cells.test_loss.to_numpy()[known]
+        low, high = np.quantile(drawn[:, 1:], [0.025, 0.975], axis=1, method="inverted_cdf")
+        missed = float(np.sqrt(((drawn[:, 0] - measured) ** 2).mean())) if known.any() else 0.0
+        return len(measured), missed, int(((low <= measured) & (measured <= high)).sum())
 
     def _losses(self, source: str, n_params: float, d_f: np.ndarray) -> np.ndarray:
         return self.curves.loss(n_params, self.sources[source].log_effective(n_params, d_f))
@@ -267,15 +298,17 @@ def _curves(points: pd.DataFrame, draws: int, random: np.random.Generator) -> Cu
 
 
 def _source(found: dict[str, Any], draws: pd.DataFrame, cells: pd.DataFrame, random: np.random.Generator) -> Source:
-    """A draw of a law has its own scatter about it, the same for all its data sets and sizes."""
+    """The scatter of cells about the law that seeds do not explain is drawn for each size."""
     coefficients = (
         np.concatenate([[found[name]["estimate"]], draws[name].to_numpy()]) for name in ("ln_k", "alpha", "beta")
     )
-    scatter = found["lack_of_fit"]["extra_deviation_of_ln_d_e"] * random.standard_normal(len(draws))
     fitted = cells[cells.in_fit]
+    sizes = np.sort(fitted.n_params.unique()).astype(float)
+    scatter = found["lack_of_fit"]["extra_deviation_of_ln_d_e"] * random.standard_normal((len(draws), len(sizes)))
     return Source(
         *coefficients,
-        deviation=np.concatenate([[0.0], scatter]),
+        sizes=sizes,
+        deviation=np.concatenate([np.zeros((1, len(sizes))), scatter]),
         n_params=(float(fitted.n_params.min() / N_REACH), float(fitted.n_params.max() * N_REACH)),
         d_f=(float(fitted.d_f.min() / D_F_REACH), float(fitted.d_f.max() * D_F_REACH)),
         warnings=tuple(found["warnings"]),
@@ -289,7 +322,8 @@ def _from_scratch(curves: Curves, sources: dict[str, Source], draws: int) -> Sou
         ln_k=np.full(1 + draws, -np.inf),
         alpha=zeros,
         beta=zeros,
-        deviation=zeros,
+        sizes=curves.n_params,
+        deviation=np.zeros((1 + draws, len(curves.n_params))),
         n_params=(min(s.n_params[0] for s in sources.values()), max(s.n_params[1] for s in sources.values())),
         d_f=(float(np.exp(min(d[0] for d in curves.log_d))), float(np.exp(max(d[-1] for d in curves.log_d)))),
         warnings=(),

@@ -54,7 +54,7 @@ def _cost(
     """Draws (1 + draws,) of the characters needed and of each part of the price, or why there are none."""
     if refusal := forecast.refusal(source, n_params, question.characters):
         return refusal
-    if question.target < (lowest := forecast.curves.lowest_loss(n_params)):
+    if question.target < (lowest := forecast.curves.lowest_loss(n_params)[0]):
         return f"the from-scratch runs of this size end at {nats(lowest)} nats"
     needed = forecast.data_needed(source, n_params, question.target)
     collect = np.maximum(needed - question.characters, 0.0)
