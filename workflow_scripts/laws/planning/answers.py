@@ -13,6 +13,9 @@ from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, PlanError
 from workflow_scripts.laws.planning.pilot import pilots
 
 SURE = 0.975
+"""The share of draws from which on the planner says `sure`."""
+TRUSTED = 0.8
+"""The share of held-out cells inside a pilot's 95 % interval below which the planner warns of it."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,7 @@ def pilot(forecast: Forecast) -> Answer:
     """How far the law of a small part of the measured cells is off at the others."""
     rows = [
         {"source": source, "sizes": len(found["n_params"]), "predicts": what}
-        | {name: found[name] for name in ("d_f", "shares", "n_params")}
+        | {name: found[name] for name in ("d_f", "largest_d_f", "n_params")}
         | score
         for source in forecast.sources
         if source != SCRATCH
@@ -257,9 +260,11 @@ def pilot(forecast: Forecast) -> Answer:
 
 
 def _pilot_sentence(row: dict[str, Any]) -> str:
-    shares = " and ".join(percent(share) for share in row["shares"])
+    shares = " and ".join(percent(d_f / row["largest_d_f"]) for d_f in row["d_f"])
     loss = "" if row["loss_error"] is None else f" and its loss to {nats(row['loss_error'])} nats"
+    too_narrow = row["inside"] < TRUSTED * row["n_cells"]
     return (
-        f"A pilot of {row['source']} on {shares} of the data at {row['sizes']} sizes predicts D_E of the largest set to"
-        f" a factor {row['d_e_factor']:.2f}{loss}; {row['inside']} of {row['n_cells']} cells lie in its 95 % interval."
+        f"A pilot of {row['source']} on {shares} of {people(row['largest_d_f'])} characters at {row['sizes']} sizes predicts"
+        f" D_E of the whole to a factor {row['d_e_factor']:.2f}{loss}; {row['inside']} of {row['n_cells']} cells lie in"
+        f" its 95 % interval{', which is too narrow to plan with' if too_narrow else ''}."
     )

@@ -7,11 +7,13 @@ curves are taken as measured, so a pilot needs those too, up to its own D_E.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from workflow_scripts.laws.bootstrap import extra_scatter
 from workflow_scripts.laws.planning.forecast import Forecast
 from workflow_scripts.laws.transfer_law import Design, Observed, fit_from_many_starts, fit_law, start_of
 
@@ -26,7 +28,7 @@ DRAWS = 1000
 def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any]]:
     """For a pilot at all sizes and one at the smallest three: how far off its law is at the other cells.
 
-    Each has `d_f` and `shares` (of the largest D_F), `n_params`, and under `missed` a row for what is predicted, `the
+    Each has its `d_f` and `n_params`, `largest_d_f` (all data), and under `missed` a row for what is predicted, `the
     rest` and `the largest set`: `n_cells`, the typical factor of D_E (exp of the root mean square of ln D_E), the
     typical error of the loss in nats, the mean error of the loss (positive: the pilot promised too much), and
     `inside`, the cells within the pilot's own 95 % interval.  Empty if there are fewer than 3 data sizes.
@@ -42,8 +44,8 @@ def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any
         inside = cells.d_f.isin(d_f) & cells.n_params.isin(chosen)
         if len(chosen) >= 2 and inside.sum() >= 4:
             missed = _predict(forecast, cells, inside.to_numpy(), np.random.default_rng(seed))
-            shares = [float(d / all_d_f[-1]) for d in d_f]
-            found.append({"d_f": d_f, "shares": shares, "n_params": [float(n) for n in chosen], "missed": missed})
+            pilot = {"d_f": d_f, "largest_d_f": float(all_d_f[-1]), "n_params": [float(n) for n in chosen]}
+            found.append(pilot | {"missed": missed})
     return found
 
 
@@ -56,9 +58,16 @@ def _nearest(d_f: np.ndarray, largest: float) -> list[float]:
 def _predict(
     forecast: Forecast, cells: pd.DataFrame, inside: np.ndarray, random: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    """Fits the law to the cells `inside` and compares it with the other cells whose D_E is known."""
+    """Fits the law to the cells `inside` and compares it with the other cells whose D_E is known.
+
+    The interval holds the noise of both and the scatter about the law that the pilot itself shows.
+    """
     design, observed = _observe(forecast, cells)
-    pilot, seen = design.take(inside), observed.take(inside)
+    seen = observed.take(inside)
+    best = fit_from_many_starts(design.take(inside), seen).law
+    extra = extra_scatter(design.take(inside), seen, best, np.diag(design.deviation[inside] ** 2))[2]
+    design = replace(design, deviation=np.hypot(design.deviation, extra))
+    pilot = design.take(inside)
     best = fit_from_many_starts(pilot, seen).law
     noise = pilot.deviation * random.standard_normal((DRAWS, inside.sum()))
     drawn = Observed(np.where(seen.side == 0, seen.log_d_e + noise, seen.log_d_e), np.repeat(seen.side, DRAWS, axis=0))
