@@ -3,8 +3,9 @@
 import sys
 
 from workflow_scripts.laws import fit, plan
+from workflow_scripts.laws.scaling import command
 
-COMMANDS = {"fit": fit.main, "plan": plan.main}
+COMMANDS = {"fit": fit.main, "plan": plan.main, "scaling": command.main}
 
 
 def main(argv: list[str]) -> None:

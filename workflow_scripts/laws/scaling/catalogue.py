@@ -1,0 +1,186 @@
+"""The laws, one after another: equation, source, code.
+
+N is a number of parameters, D a number of tokens or characters, C a number of FLOPs or PF-days: the unit of the points
+is the unit of the scales (N_c, D_c, C_c, A, B).  Losses are in nats per token.  `E` is the loss that remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from workflow_scripts.laws.scaling.law import Law, Parameters, Shape
+
+EXPONENT = (0.005, 3.0)
+
+
+def _crossing(variable: str, sign: float) -> Callable[[Parameters], dict[str, np.ndarray]]:
+    """The scale x_c of (x_c / x)^alpha, or of (x / x_c)^alpha: where the power law is 1."""
+    return lambda p: {f"{variable}_c": np.exp(sign * np.log(p["A"]) / p["alpha"])}
+
+
+def power_law(variable: str, source: str, *, floor: bool) -> Law:
+    """L(x) = (x_c / x)^alpha, with E added where there is a `floor`.
+
+    Kaplan et al. 2020, eqs. 1.1 to 1.3, without; Henighan et al. 2020, eq. 1.1, with.
+    """
+    zero = (0.0,) if floor else ()
+    return Law(
+        name=f"L({variable})" + (" with a floor" if floor else ""),
+        equation="L = " + ("E + " if floor else "") + f"({variable}_c / {variable})^alpha",
+        source=source,
+        response="loss",
+        variables=(variable,),
+        shapes=(Shape("alpha", *EXPONENT),),
+        amplitudes=("E", "A") if floor else ("A",),
+        log_terms=lambda x, alpha: (*zero, -alpha * np.log(x)),
+        derived=_crossing(variable, 1.0),
+    )
+
+
+KAPLAN = "Kaplan et al. 2020 (2001.08361)"
+HENIGHAN = "Henighan et al. 2020 (2010.14701)"
+
+LOSS_OF_N = power_law("N", f"{KAPLAN}, eq. 1.1", floor=False)
+LOSS_OF_D = power_law("D", f"{KAPLAN}, eq. 1.2", floor=False)
+LOSS_OF_C = power_law("C", f"{KAPLAN}, eq. 1.3", floor=False)
+FLOORED_LOSS_OF_N = power_law("N", f"{HENIGHAN}, eq. 1.1", floor=True)
+FLOORED_LOSS_OF_D = power_law("D", f"{HENIGHAN}, eq. 1.1", floor=True)
+FLOORED_LOSS_OF_C = power_law("C", f"{HENIGHAN}, eq. 1.1", floor=True)
+
+OPTIMAL_SIZE = Law(
+    name="N_opt(C)",
+    equation="N = (C / C_c)^alpha",
+    source=f"{KAPLAN}, section 6; {HENIGHAN}, table 1",
+    response="compute-optimal parameters",
+    variables=("C",),
+    shapes=(Shape("alpha", *EXPONENT),),
+    amplitudes=("A",),
+    log_terms=lambda c, alpha: (alpha * np.log(c),),
+    derived=_crossing("C", -1.0),
+)
+
+CHINCHILLA = Law(
+    name="Chinchilla's L(N, D)",
+    equation="L = E + A / N^alpha + B / D^beta",
+    source="Hoffmann et al. 2022 (2203.15556), approach 3",
+    response="loss",
+    variables=("N", "D"),
+    shapes=(Shape("alpha", *EXPONENT), Shape("beta", *EXPONENT)),
+    amplitudes=("E", "A", "B"),
+    log_terms=lambda n, d, alpha, beta: (0.0, -alpha * np.log(n), -beta * np.log(d)),
+)
+
+KAPLAN_JOINT = Law(
+    name="Kaplan's L(N, D)",
+    equation="L = [ (N_c / N)^(alpha_N / alpha_D) + D_c / D ]^alpha_D",
+    source=f"{KAPLAN}, eq. 1.5",
+    response="loss",
+    variables=("N", "D"),
+    shapes=(Shape("alpha_N", 0.005, 1.0), Shape("alpha_D", 0.02, 2.0)),
+    amplitudes=("A", "D_c"),
+    log_terms=lambda n, d, alpha_n, alpha_d: (-alpha_n / alpha_d * np.log(n), -np.log(d)),
+    power=lambda alpha_n, alpha_d: alpha_d,
+    derived=lambda p: {"N_c": np.exp(np.log(p["A"]) * p["alpha_D"] / p["alpha_N"])},
+)
+
+KAPLAN_STEPS = Law(
+    name="Kaplan's L(N, S_min)",
+    equation="L = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S",
+    source=f"{KAPLAN}, eq. 1.6",
+    response="loss",
+    variables=("N", "S_min"),
+    shapes=(Shape("alpha_N", *EXPONENT), Shape("alpha_S", *EXPONENT)),
+    amplitudes=("A", "B"),
+    log_terms=lambda n, s, alpha_n, alpha_s: (-alpha_n * np.log(n), -alpha_s * np.log(s)),
+    derived=lambda p: {
+        "N_c": np.exp(np.log(p["A"]) / p["alpha_N"]),
+        "S_c": np.exp(np.log(p["B"]) / p["alpha_S"]),
+    },
+)
+
+
+def decayed(unique: np.ndarray, presented: np.ndarray, half_life: np.ndarray) -> np.ndarray:
+    """U + U R* (1 - exp(-R / R*)) with R = presented / unique - 1 repetitions: what repeats are worth as fresh ones."""
+    repetitions = np.maximum(presented / unique - 1, 0.0)
+    return unique * (1 + half_life * (1 - np.exp(-repetitions / half_life)))
+
+
+REPEATED_DATA = Law(
+    name="L(N, D) with repeated data",
+    equation="L = E + A / N^alpha + B / D'^beta,  D' = U_D + U_D R_D (1 - exp(-(D / U_D - 1) / R_D))",
+    source="Muennighoff et al. 2023 (2305.16264), without excess parameters",
+    response="loss",
+    variables=("N", "D", "U_D"),
+    shapes=(*CHINCHILLA.shapes, Shape("R_D", 0.3, 300.0)),
+    amplitudes=("E", "A", "B"),
+    log_terms=lambda n, d, unique, alpha, beta, r_d: (
+        0.0,
+        -alpha * np.log(n),
+        -beta * np.log(decayed(unique, d, r_d)),
+    ),
+)
+
+DATA_CONSTRAINED = replace(
+    REPEATED_DATA,
+    name="data-constrained L(N, D)",
+    equation=REPEATED_DATA.equation.replace("N^", "N'^") + ",  N' likewise of U_N = min(N, N_opt(U_D)) and R_N",
+    source="Muennighoff et al. 2023 (2305.16264)",
+    variables=("N", "U_N", "D", "U_D"),
+    shapes=(*CHINCHILLA.shapes, Shape("R_N", 0.3, 300.0), Shape("R_D", 0.3, 300.0)),
+    log_terms=lambda n, base, d, unique, alpha, beta, r_n, r_d: (
+        0.0,
+        -alpha * np.log(decayed(base, n, r_n)),
+        -beta * np.log(decayed(unique, d, r_d)),
+    ),
+)
+"""U_N, the parameters that the unique data can use, is `compute.useful_size` of a surface fitted to single epochs."""
+
+RECTIFIED = Law(
+    name="rectified L(D)",
+    equation="L = E + B / (D_l + D^beta)",
+    source="Lin et al. 2024 (2402.02314)",
+    response="loss",
+    variables=("D",),
+    shapes=(Shape("beta", 0.02, 3.0), Shape("D_l", 1e-3, 1e12)),
+    amplitudes=("E", "B"),
+    log_terms=lambda d, beta, learned: (0.0, -np.log(learned + np.where(d > 0, np.maximum(d, 1e-300) ** beta, 0.0))),
+    may_be_zero=("D",),
+)
+"""D_l is what pre-training is worth before any fine-tuning, in D^beta; a cousin of D_T.  D = 0 is the zero-shot loss."""
+
+STEPS_TO_A_LOSS = Law(
+    name="S(B) at one loss",
+    equation="S = S_min + E_min / B",
+    source="McCandlish et al. 2018 (1812.06162): (S / S_min - 1) (E / E_min - 1) = 1 with E = S B examples",
+    response="steps to the loss",
+    variables=("B",),
+    shapes=(),
+    amplitudes=("S_min", "E_min"),
+    log_terms=lambda b: (0.0, -np.log(b)),
+    derived=lambda p: {"B_crit": p["E_min"] / p["S_min"]},
+)
+
+CRITICAL_BATCH = Law(
+    name="B_crit(L)",
+    equation="B_crit = B_star / L^(1 / alpha_B)",
+    source=f"{KAPLAN}, eq. 1.4",
+    response="critical batch size",
+    variables=("L",),
+    shapes=(Shape("alpha_B", 0.03, 3.0),),
+    amplitudes=("B_star",),
+    log_terms=lambda loss, alpha_b: (-np.log(loss) / alpha_b,),
+)
+
+BEST_EPOCH = Law(
+    name="best epoch",
+    equation="epoch = A N^n D^d",
+    source="Hernandez et al. 2021 (2102.01293), appendix G, whose figure has no formula: a power law is assumed",
+    response="best epoch",
+    variables=("N", "D"),
+    shapes=(Shape("n", -2.0, 2.0, log=False), Shape("d", -2.0, 2.0, log=False)),
+    amplitudes=("A",),
+    log_terms=lambda n, d, by_n, by_d: (by_n * np.log(n) + by_d * np.log(d),),
+)

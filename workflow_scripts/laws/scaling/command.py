@@ -1,0 +1,170 @@
+"""Fits every scaling law that a table of runs supports, and says why not where it does not.
+
+    python -m workflow_scripts.laws scaling RUNS --out FILE [--n COLUMN] [--flops COLUMN] [--unit UNIT] [--draws M]
+
+RUNS is CSV or parquet (`runs.py` says which columns).  Writes FILE (JSON): `laws` with parameters and 95 % intervals,
+`allocations` of compute, `frontiers` with the cross-over, and `absent`; and prints them as sentences.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.files import write_json
+from workflow_scripts.laws.runs import RunsError, read_runs
+from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
+from workflow_scripts.laws.scaling.compute import optimal_allocation
+from workflow_scripts.laws.scaling.fit import Draws, bootstrap, fit
+from workflow_scripts.laws.scaling.law import LawError
+from workflow_scripts.laws.scaling.table import Absent, Case, Choice, Race, cases, choose, races
+
+Result = dict[str, Any]
+BUDGETS = (1.0, 10.0)
+"""Compute that allocations are given for, in units of the largest run's."""
+
+
+def fit_table(runs: pd.DataFrame, choice: Choice, draws: int = 1000, seed: int = 0) -> Result:
+    """The content of the JSON, for a table from `check_runs`.  Full precision; null where a number is not finite."""
+    laws, allocations, absent = [], [], []
+    for case in cases(runs, choice):
+        try:
+            if isinstance(case, Absent):
+                absent.append(case)
+                continue
+            drawn = _draw(case, draws, seed)
+        except LawError as error:
+            absent.append(Absent(case.law.name, case.of, str(error)))
+            continue
+        laws.append(_law(case, drawn))
+        if case.law is CHINCHILLA and case.columns["D"] == "d_tokens":
+            allocations += _allocations(case, drawn)
+    raced = list(races(runs, choice))
+    absent += [race for race in raced if isinstance(race, Absent)]
+    return {
+        "conventions": {"N": choice.n, "C": choice.flops, "unit": choice.unit},
+        "laws": laws,
+        "allocations": allocations,
+        "frontiers": [_race(race) for race in raced if isinstance(race, Race)],
+        "absent": [vars(one) for one in absent],
+    }
+
+
+def _draw(case: Case, draws: int, seed: int) -> Draws:
+    points = {name: case.rows[column].to_numpy() for name, column in case.columns.items()}
+    fitted = fit(case.law, case.rows[case.response].to_numpy(), points)
+    groups = None if case.groups is None else case.rows[list(case.groups)].to_numpy()
+    return bootstrap(fitted, draws, seed, groups)
+
+
+def _law(case: Case, drawn: Draws) -> Result:
+    fitted = drawn.fit
+    return {
+        "law": case.law.name,
+        "of": case.of,
+        "equation": case.law.equation,
+        "source": case.law.source,
+        "variables": case.columns,
+        "parameters": {name: _interval(drawn, name) for name in fitted.parameters},
+        "status": fitted.status,
+        "on_bound": list(fitted.on_bound),
+        "starts": {"tried": fitted.starts, "agreed": fitted.agreed},
+        "draws": {
+            "number": len(next(iter(drawn.parameters.values()))),
+            "not_converged": drawn.not_converged,
+            "on_a_bound": drawn.on_bound,
+        },
+        "n_points": fitted.n_points,
+        "n_at_budget_left_out": case.at_budget,
+        "note": case.note,
+        "deviation_of_log": fitted.deviation,
+    }
+
+
+def _interval(drawn: Draws, quantity: str | Callable) -> Result:
+    return {end: value if np.isfinite(value) else None for end, value in drawn.interval(quantity).items()}
+
+
+def _allocations(case: Case, drawn: Draws) -> list[Result]:
+    """Compute-optimal N and D for C = 6 N D."""
+    largest = float((6 * case.rows[case.columns["N"]] * case.rows[case.columns["D"]]).max())
+    return [
+        {
+            "of": case.of,
+            "flops": flops,
+            "n": _interval(drawn, lambda p, c=flops: optimal_allocation(p, c).n),
+            "d_tokens": _interval(drawn, lambda p, c=flops: optimal_allocation(p, c).d),
+        }
+        for flops in (largest * factor for factor in BUDGETS)
+    ]
+
+
+def _race(race: Race) -> Result:
+    frontiers = {
+        arm: {"flops": frontier.flops.tolist(), "loss": frontier.loss.tolist()}
+        for arm, frontier in (("scratch", race.scratch), ("tuned", race.tuned))
+    }
+    head = {"source": race.source, "d_chars": race.d_chars, "with_pretraining": race.with_pretraining}
+    return head | frontiers | {"crossover": vars(race.crossover)}
+
+
+def sentences(result: Result) -> str:
+    """What the JSON says, a line a law."""
+    conventions = result["conventions"]
+    lines = [f"N is {conventions['N']}, C is {conventions['C']}, the sampling unit is {conventions['unit']}."]
+    lines += [_law_line(law) for law in result["laws"]]
+    for one in result["allocations"]:
+        n, d = _words(one["n"]), _words(one["d_tokens"])
+        lines.append(f"{one['of']}: {one['flops']:.3g} FLOPs are best spent on N = {n} and {d} tokens")
+    lines += [_race_line(race) for race in result["frontiers"]]
+    return "\n".join(lines + [f"no {one['law']} of {one['of']}: {one['why']}" for one in result["absent"]])
+
+
+def _law_line(law: Result) -> str:
+    parameters = ", ".join(f"{name} {_words(value)}" for name, value in law["parameters"].items())
+    starts = f"{law['starts']['agreed']} of {law['starts']['tried']} starts"
+    status = law["status"] + (f" ({', '.join(law['on_bound'])})" if law["on_bound"] else "")
+    left_out = f", {law['n_at_budget_left_out']} at their budget left out" if law["n_at_budget_left_out"] else ""
+    note = f"; {law['note']}" if law["note"] else ""
+    return (
+        f"{law['of']}: {law['equation']}\n  {parameters}\n  {status}; {starts}; {law['n_points']} runs{left_out}{note}"
+    )
+
+
+def _words(value: Result) -> str:
+    low, high = ("unbounded" if value[end] is None else f"{value[end]:.4g}" for end in ("low", "high"))
+    return ("unknown" if value["estimate"] is None else f"{value['estimate']:.4g}") + f" ({low} to {high})"
+
+
+def _race_line(race: Result) -> str:
+    cross = race["crossover"]
+    arm = {"scratch": "training from scratch is", "tuned": "fine-tuning is", "level": "both arms are"}[cross["ahead"]]
+    since = "throughout" if cross["above"] is None else f"from {cross['above']:.3g} to {cross['by']:.3g} FLOPs on"
+    cost = "with" if race["with_pretraining"] else "without"
+    return (
+        f"{race['source']}, D = {race['d_chars']:,} characters, {cost} the cost of pre-training: {arm}"
+        f" {'level' if cross['ahead'] == 'level' else 'ahead'} {since} (runs end at {cross['up_to']:.3g})"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m workflow_scripts.laws scaling", description=__doc__.split("\n")[0])
+    parser.add_argument("runs", type=Path, help="CSV or parquet, a row a run")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file for the results")
+    parser.add_argument("--n", default="n_params", choices=["n_params", "n_params_total"], help="the count N is")
+    parser.add_argument("--flops", default="flops", choices=["flops", "flops_with_head"], help="the count C is")
+    parser.add_argument("--unit", help="sampling unit; default: that with most sizes")
+    parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap")
+    arguments = parser.parse_args(argv)
+    try:
+        runs = read_runs(arguments.runs)
+        result = fit_table(runs, choose(runs, arguments.n, arguments.flops, arguments.unit), arguments.draws)
+    except RunsError as error:
+        raise SystemExit(str(error)) from error
+    write_json(arguments.out, result)
+    print(sentences(result))

@@ -1,0 +1,188 @@
+"""Fitting a law to points, and how sure that is.
+
+    surface = fit(CHINCHILLA, loss, {"N": n, "D": d})            # least squares of ln y; huber=HUBER as published
+    surface.parameters["alpha"], surface.status, surface.agreed
+    draws = bootstrap(surface)
+    draws.interval(lambda p: optimal_allocation(p, 5.76e23).n)
+
+A fit that failed is a LawError with advice; trouble that leaves a usable fit is its status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts.laws.scaling.law import Law, LawError, Parameters
+from workflow_scripts.laws.scaling.solver import EXACT, LEAST_SQUARES, Problem, minimise, starts
+
+AGREEMENT = 1e-6
+"""Two starts agree if their objectives differ by less than this fraction."""
+SINGULAR = 1e-8
+"""Ratio of singular values of the scaled Jacobian below which points do not decide the parameters."""
+AT_ONCE = 2_000_000
+"""Draws times points fitted side by side: some hundred megabytes."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    law: Law
+    parameters: dict[str, float]
+    """Shapes, amplitudes and what is derived from them, in the units of the points, at full precision."""
+    objective: float
+    """Sum over points of half the squared residuals of ln y, or of Huber's function of them."""
+    n_points: int
+    deviation: float
+    """Of ln y about the law: root of the squared residuals over the degrees of freedom; NaN if there are none."""
+    starts: int
+    agreed: int
+    """Starts that came within `AGREEMENT` of the best objective."""
+    on_bound: tuple[str, ...]
+    """Parameters that ended on a bound of their domain, such as a floor of 0."""
+    problem: Problem
+    position: np.ndarray
+    """(1, parameters): the optimum in the coordinates of the solver."""
+
+    @property
+    def status(self) -> str:
+        """`ok`, `on a bound` or `found by one start only`."""
+        if self.on_bound:
+            return "on a bound"
+        return "ok" if self.agreed > 1 or not self.law.shapes else "found by one start only"
+
+    def predict(self, **variables: float | np.ndarray) -> np.ndarray:
+        return self.law.predict(self.parameters, **variables)
+
+
+def fit(law: Law, response: np.ndarray, variables: Mapping[str, np.ndarray], *, huber: float = LEAST_SQUARES) -> Fit:
+    """The law nearest to `response` (points,) at `variables`, each (points,) in the units that `law` states.
+
+    `huber` is the residual of ln y beyond which points count linearly.  Raises LawError if values are missing or not
+    positive, if points are too few or do not decide the parameters, or if the best start did not converge.
+    """
+    y, x = _checked(law, response, variables)
+    problem = Problem(law, tuple(x[name] for name in law.variables), np.log(y)[None], huber)
+    start = starts(problem)
+    many = Problem(law, problem.x, np.repeat(problem.log_y, len(start), axis=0), huber)
+    found = minimise(many, start)
+    best = int(found.objective.argmin())
+    if not found.converged[best]:
+        raise LawError(
+            f"{law.name}: the best of {len(start)} starts did not converge;"
+            " look for outliers and mixed units, or fit a law with fewer parameters"
+        )
+    position, objective = found.position[best : best + 1], float(found.objective[best])
+    on_bound = _on_bound(problem, position[0])
+    if not on_bound:
+        _require_decided(problem, position, x)
+    close = AGREEMENT * objective + len(y) * EXACT * AGREEMENT
+    degrees = len(y) - law.n_parameters
+    squares = float((problem.residuals(position) ** 2).sum())
+    return Fit(
+        law=law,
+        parameters={name: float(value[0]) for name, value in problem.parameters(position).items()},
+        objective=objective,
+        n_points=len(y),
+        deviation=float(np.sqrt(squares / degrees)),
+        starts=len(start),
+        agreed=int((found.objective <= objective + close).sum()),
+        on_bound=on_bound,
+        problem=problem,
+        position=position,
+    )
+
+
+def _checked(
+    law: Law, response: np.ndarray, variables: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """In float64, whatever came: float32 has too few digits for a fit."""
+    if absent := [name for name in law.variables if name not in variables]:
+        raise LawError(f"{law.name}: no variable {absent[0]}; it needs {', '.join(law.variables)}")
+    y = np.asarray(response, dtype=float)
+    x = {name: np.asarray(variables[name], dtype=float) for name in law.variables}
+    for name, values in {law.response: y, **x}.items():
+        if values.shape != y.shape or values.ndim != 1:
+            raise LawError(f"{law.name}: {name} has the shape {values.shape}, expected one value a point, {y.shape}")
+        good = np.isfinite(values) & (values >= 0 if name in law.may_be_zero else values > 0)
+        if not good.all():
+            row = int(np.flatnonzero(~good)[0])
+            raise LawError(f"{law.name}: {name} of point {row + 1} is {values[row]}, expected a finite, positive value")
+    if len(y) <= law.n_parameters:
+        raise LawError(
+            f"{law.name}: {len(y)} points for {law.n_parameters} parameters; it needs at least {law.n_parameters + 1}"
+        )
+    return y, x
+
+
+def _on_bound(problem: Problem, position: np.ndarray) -> tuple[str, ...]:
+    lower, upper = problem.bounds
+    names = (*(shape.name for shape in problem.law.shapes), *problem.law.amplitudes)
+    return tuple(
+        name for name, value, low, high in zip(names, position, lower, upper, strict=True) if not low < value < high
+    )
+
+
+def _require_decided(problem: Problem, position: np.ndarray, x: Mapping[str, np.ndarray]) -> None:
+    jacobian = problem.jacobian(position)[0]
+    lengths = np.linalg.norm(jacobian, axis=0)
+    values = np.linalg.svd(jacobian / np.where(lengths > 0, lengths, 1.0), compute_uv=False)
+    if values[-1] < SINGULAR * values[0]:
+        distinct = ", ".join(f"{len(np.unique(values))} values of {name}" for name, values in x.items())
+        raise LawError(
+            f"{problem.law.name}: the points do not decide its {problem.law.n_parameters} parameters"
+            f" (they have {distinct}); vary each variable apart from the others, over at least three values"
+        )
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The law fitted again to each draw."""
+
+    fit: Fit
+    parameters: dict[str, np.ndarray]
+    """Each (draws,)"""
+    not_converged: int
+    on_bound: int
+    """Draws with a parameter on a bound of its domain."""
+
+    def interval(self, quantity: str | Callable[[Parameters], Any]) -> dict[str, float]:
+        """`estimate`, `low` and `high` (95 %) of a parameter, or of a number that follows from the parameters."""
+        function = (lambda parameters: parameters[quantity]) if isinstance(quantity, str) else quantity
+        low, high = np.quantile(function(self.parameters), (0.025, 0.975))
+        return {"estimate": float(function(self.fit.parameters)), "low": float(low), "high": float(high)}
+
+
+def bootstrap(fit: Fit, draws: int = 1000, seed: int = 0, groups: Sequence[Any] | None = None) -> Draws:
+    """Fits the law again to `draws` data sets of the wild bootstrap (Wu 1986; clusters: Cameron et al. 2008).
+
+    Residuals, divided by the root of 1 - leverage, stay at their points and change their signs at random: so the
+    design is kept, and noise may differ between points.  Points of one of `groups` (points,) share their sign, as
+    runs on one prefix share their luck.  A factor common to a draw, sqrt(m / chi-squared(m)) for m degrees of freedom,
+    widens intervals as a t distribution does.  Raises LawError if there are no more groups than parameters.
+    """
+    problem, position = fit.problem, fit.position
+    _, group = np.unique(np.arange(fit.n_points) if groups is None else np.asarray(groups), return_inverse=True, axis=0)
+    degrees = int(group.max()) + 1 - fit.law.n_parameters
+    if degrees < 1:
+        raise LawError(
+            f"{fit.law.name}: {int(group.max()) + 1} independent groups of points for {fit.law.n_parameters}"
+            " parameters; intervals need at least one group more"
+        )
+    q, _ = np.linalg.qr(problem.jacobian(position)[0])
+    leverage = (q**2).sum(axis=1)
+    noise = problem.residuals(position)[0] / np.sqrt(np.maximum(1 - leverage, 1e-3))
+    centre = problem.log_y - problem.residuals(position)
+    random = np.random.default_rng(seed)
+    multiplier = random.choice([-1.0, 1.0], (draws, int(group.max()) + 1))
+    multiplier *= np.sqrt(degrees / random.chisquare(degrees, (draws, 1)))
+    parts, failed, bound = [], 0, 0
+    for rows in np.array_split(np.arange(draws), -(-draws * fit.n_points // AT_ONCE)):
+        drawn = Problem(fit.law, problem.x, centre + noise * multiplier[rows][:, group], problem.delta)
+        found = minimise(drawn, np.repeat(position, len(rows), axis=0))
+        parts.append(drawn.parameters(found.position))
+        failed += int((~found.converged).sum())
+        bound += sum(bool(_on_bound(drawn, one)) for one in found.position)
+    return Draws(fit, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, failed, bound)
