@@ -44,7 +44,8 @@ def test_cells_outside_the_curve_are_censored_and_have_no_number():
     table = cells_of(runs)
     above, below, inside = (only(table, 196608, 200_000), only(table, 6144, 0), only(table, 6144, 10_000))
     assert (above.censored, below.censored, inside.censored) == ("above", "below", "none")
-    assert np.isnan([above.d_e, above.d_t, above.d_e_gap, below.d_e]).all()
+    assert np.isnan([above.d_e, above.d_t, above.d_e_gap, below.d_e, above.d_e_parametric, below.d_e_parametric]).all()
+    assert (above.d_e_limit, below.d_e_limit) == (60_000, 10_000)
     assert inside.d_e_gap == pytest.approx(2.0)
 
 

@@ -1,17 +1,11 @@
-"""The law's estimators return planted laws exactly without noise, and keep cells that the paper's must drop."""
+"""The default estimator returns planted laws exactly without noise, and keeps cells that the paper's must drop."""
 
 import numpy as np
 import pytest
 
-from workflow_scripts.laws.transfer_law import (
-    Design,
-    Observed,
-    fit_from_many_starts,
-    fit_law,
-    fit_of_fits,
-    missed_factor,
-    plane,
-)
+from workflow_scripts.laws.estimators import plane
+from workflow_scripts.laws.likelihood import Observed
+from workflow_scripts.laws.transfer_law import Design, fit_from_many_starts, fit_law, missed_factor
 
 PAPER = {"text": (1.9e4, 0.18, 0.38), "mix": (2.1e5, 0.096, 0.38)}
 """Table 1 of Hernandez et al. 2021."""
@@ -45,12 +39,13 @@ def test_the_papers_rows_are_recovered_from_points_on_them(source):
     np.testing.assert_allclose(np.exp(best.law.log_d_t(design)[0]), list(FIXTURES[source].values()), rtol=0.01)
 
 
-@pytest.mark.parametrize("estimator", [plane, fit_of_fits])
-def test_the_other_estimators_are_exact_without_noise(estimator):
-    design = grid()
-    law, used = estimator(design, measured(design, 40.0, 0.3, 0.25))
-    assert used.all()
-    np.testing.assert_allclose([law.ln_k[0], law.alpha[0], law.beta[0]], [np.log(40), 0.3, 0.25], atol=1e-9)
+def test_smaller_alpha_and_larger_k_mean_more_transfer_from_little_data():
+    """Notes in circulation swap them: the closer source (half code) has the larger k and the smaller alpha."""
+    (k_text, alpha_text, beta_text), (k_mix, alpha_mix, beta_mix) = PAPER["text"], PAPER["mix"]
+    d_f = np.geomspace(1e5, 1e9, 9)
+    ratio = (k_mix * d_f**alpha_mix * 1e8**beta_mix) / (k_text * d_f**alpha_text * 1e8**beta_text)
+    assert ratio[0] > 4
+    assert (np.diff(ratio) < 0).all()
 
 
 def test_all_starts_agree_on_a_clean_law():
@@ -126,3 +121,25 @@ def test_missed_factor_is_unknown_where_all_cells_are_beyond_the_curve():
     design = grid()
     law = fit_from_many_starts(design, measured(design, 40.0, 0.3, 0.25)).law
     assert missed_factor(law, design, Observed(np.full((1, 16), 30.0), np.ones((1, 16)))) is None
+
+
+def test_an_infinite_deviation_leaves_a_cell_out():
+    design = grid()
+    truth = measured(design, 40.0, 0.3, 0.25)
+    wrong = Observed(np.where(np.arange(16) == 5, truth.log_d_e + 3, truth.log_d_e), truth.side)
+    deviation = np.where(np.arange(16) == 5, np.inf, design.deviation)[None]
+    law = fit_law(design, wrong, np.array([9.0, 0.3, 0.3]), deviation)
+    assert law.alpha[0] == pytest.approx(0.3, abs=1e-6)
+
+
+def test_a_third_axis_is_recovered():
+    """D_T = k D_F^alpha N^beta P^gamma from points on it."""
+    n_params, d_f, p = (
+        axis.ravel() for axis in np.meshgrid([6144.0, 24576.0, 98304.0], [6e3, 2e4, 6e4], [1e6, 4e6, 1.6e7])
+    )
+    design = Design(d_f, n_params, np.full(27, 0.05), p)
+    d_e = d_f + 0.5 * d_f**0.3 * n_params**0.25 * p**0.2
+    best = fit_from_many_starts(design, Observed(np.log(d_e)[None], np.zeros((1, 27))))
+    assert best.status == "ok"
+    found = [best.law.ln_k[0], *best.law.exponents[0]]
+    np.testing.assert_allclose(found, [np.log(0.5), 0.3, 0.25, 0.2], atol=1e-6)

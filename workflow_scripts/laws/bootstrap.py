@@ -1,10 +1,9 @@
 """From cells to the law with its intervals: a bootstrap through both stages, effective data and law.
 
-A draw adds noise to the mean loss of every from-scratch point and every tuned cell (`noise.py`: what runs of one
-pre-trained model or one prefix share is drawn once for all of them), reads every D_E again from the curve of that draw,
-and fits the law again.  Scatter of ln D_E about the law beyond what seeds explain is estimated by the moments of the
-weighted residuals (DerSimonian and Laird 1986, for correlated noise), enters the weights, and is drawn as a part of
-each cell; so cells are resampled without counting the noise of their seeds twice.
+A draw adds noise to every mean loss and reads every D_E again (`intervals.py`), and fits the law again.  Scatter of
+ln D_E about the law beyond what seeds explain is estimated by the moments of the weighted residuals (DerSimonian and
+Laird 1986, for correlated noise), enters the weights, and is drawn as a part of each cell; so cells are resampled
+without counting the noise of their seeds twice.
 """
 
 from __future__ import annotations
@@ -22,17 +21,12 @@ from workflow_scripts.laws.effective_data import (
     covariance_of_log,
     describe_cells,
     effective_data,
+    parametric_data,
 )
+from workflow_scripts.laws.intervals import Redrawn, read_draws, redraw, with_intervals
+from workflow_scripts.laws.likelihood import Observed
 from workflow_scripts.laws.runs import RunsError
-from workflow_scripts.laws.transfer_law import (
-    BestOfStarts,
-    Design,
-    Law,
-    Observed,
-    fit_from_many_starts,
-    fit_law,
-    start_of,
-)
+from workflow_scripts.laws.transfer_law import BestLaw, Design, Law, fit_from_many_starts, fit_law, start_of
 
 FEWEST_CELLS = 4
 """One more than the law has coefficients."""
@@ -43,10 +37,12 @@ class SourceFit:
     """The law of one source."""
 
     source: str
+    chosen: np.ndarray
+    """Rows of `Cells.tuned` that the law rests on."""
     design: Design
     """With the whole deviation of ln D_E: noise of seeds and extra scatter."""
     observed: Observed
-    best: BestOfStarts
+    best: BestLaw
     squares: float
     """Weighted squared residuals of uncensored cells, before extra scatter."""
     expected_squares: float
@@ -55,6 +51,9 @@ class SourceFit:
     """Of ln D_E about the law, beyond the noise of seeds."""
     drawn: Observed
     draws: Law
+    parametric: Observed | None
+    """D_E by power laws through the from-scratch curves; None where a curve has too few points."""
+    parametric_drawn: Observed | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,12 @@ class Fitted:
     table: pd.DataFrame
     """`describe_cells` of all units, with intervals and `in_fit`."""
     laws: list[SourceFit]
+    with_p: dict[str, SourceFit]
+    """D_T = k D_F^alpha N^beta P^gamma over the cells of every P, for sources that were pre-trained on several."""
     too_few: dict[str, str]
     """Sources whose cells are too few for a law -> a sentence on what is needed."""
+    bytes_per_token: float | None
+    """Of the target; None if the table does not tell."""
 
     def in_fit(self, source: str) -> pd.DataFrame:
         """The rows of `table` that the law of a source rests on, or would."""
@@ -78,6 +81,7 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     """Effective data and transfer law of a table from `check_runs`, failed runs set aside.
 
     `unit` is the sampling unit that the law is fitted on; None takes the one with fine-tuned cells at most sizes.
+    Where a source was pre-trained on several P, the law is that of the largest (`alternatives.py` has the axis P).
     Raises RunsError if effective data cannot be read from the table.
     """
     runs = runs[runs.status == "ok"]
@@ -86,19 +90,29 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
         raise RunsError(f"column arm: no run of the arm {missing[0]}; the law needs fine-tuned and from-scratch runs")
     main = _main_unit(tuned, unit)
     cells = {name: collect_cells(runs, name) for name in (main, *sorted(set(tuned.unit) - {main}))}
-    random, *of_units = np.random.default_rng(fit.seed).spawn(1 + len(cells))
-    noise = {name: cells[name].noise.draw(fit.draws, own) for name, own in zip(cells, of_units, strict=True)}
-    tables = {name: _describe(cells[name], noise[name], fit) for name in cells}
-    tables[main]["in_fit"] = tables[main].d_f.between(*fit.d_f) & ~tables[main].upper_bound
-    table = pd.concat(tables.values()).sort_values(["source", "unit", "n_params", "d_f"], ignore_index=True)
-    laws, too_few = [], {}
+    of_law, *of_units = np.random.SeedSequence(fit.seed).spawn(1 + len(cells))
+    seeds = dict(zip(cells, of_units, strict=True))
+    redrawn = {name: _redraw(cells[name], fit, seeds[name]) for name in cells}
+    tables = {
+        name: _describe(cells[name], redrawn[name], fit).join(_in_bits(runs, name, fit, seeds[name])) for name in cells
+    }
+    every_p = tables[main].d_f.between(*fit.d_f) & ~tables[main].upper_bound
+    tables[main]["in_fit"] = every_p & _largest_p(cells[main])
+    table = pd.concat(tables.values()).sort_values(
+        ["source", "unit", "pretrain_tokens", "n_params", "d_f"], ignore_index=True
+    )
+    laws, with_p, too_few, random = [], {}, {}, np.random.default_rng(of_law)
     for source in sorted(tuned.init.unique()):
         chosen = (tables[main].in_fit & (tables[main].source == source)).to_numpy()
         if lacking := _lacking(tables[main][chosen]):
             too_few[source] = lacking
         else:
-            laws.append(_fit_source(cells[main], tables[main][chosen], noise[main], random))
-    return Fitted(main, cells, table, laws, too_few)
+            laws.append(_fit_source(cells[main], tables[main][chosen], redrawn[main], random))
+            told = tables[main].pretrain_tokens.notna()
+            rows = tables[main][every_p & told & (tables[main].source == source)]
+            if rows.pretrain_tokens.nunique() > 1:
+                with_p[source] = _fit_source(cells[main], rows, redrawn[main], random, axis_p=True)
+    return Fitted(main, cells, table, laws, with_p, too_few, _bytes_per_token(runs[runs.arm == "scratch"]))
 
 
 def _main_unit(tuned: pd.DataFrame, unit: str | None) -> str:
@@ -113,54 +127,40 @@ def _main_unit(tuned: pd.DataFrame, unit: str | None) -> str:
     return unit
 
 
-def _describe(cells: Cells, noise: np.ndarray, fit: Fit) -> pd.DataFrame:
+def _bytes_per_token(scratch: pd.DataFrame) -> float | None:
+    if not {"d_bytes", "d_tokens"} <= set(scratch.columns) or not scratch.d_tokens.sum() > 0:
+        return None
+    return float(scratch.d_bytes.sum() / scratch.d_tokens.sum())
+
+
+def _largest_p(cells: Cells) -> pd.Series:
+    """Whether a cell's model has the largest P of its source and N."""
+    p = cells.tuned.pretrain_tokens
+    return p == p.groupby([cells.tuned.source, cells.tuned.n_params]).transform("max")
+
+
+def _redraw(cells: Cells, fit: Fit, seed: np.random.SeedSequence) -> Redrawn:
+    return redraw(cells, cells.noise.draw(fit.draws, np.random.default_rng(seed)))
+
+
+def _describe(cells: Cells, redrawn: Redrawn, fit: Fit) -> pd.DataFrame:
     table = describe_cells(cells, fit.infinite_data_tolerance)
-    return _with_intervals(cells, table, _redraw(cells, noise)).assign(in_fit=False)
+    return with_intervals(cells, table, redrawn, fit.infinite_data_tolerance).assign(in_fit=False)
 
 
-def _redraw(cells: Cells, noise: np.ndarray) -> Effective:
-    """Effective data of the draws, whose noise is (draws, points and tuned cells), about the cleaned curves."""
-    centre = cells.scratch.test_loss.to_numpy(copy=True)
-    for curve in cells.curves:
-        centre[curve.points] = curve.clean(centre[curve.points])
-    n_points = len(centre)
-    return effective_data(cells, centre + noise[:, :n_points], cells.tuned.test_loss.to_numpy() + noise[:, n_points:])
+def _in_bits(runs: pd.DataFrame, unit: str, fit: Fit, seed: np.random.SeedSequence) -> pd.DataFrame:
+    """D_E with its interval where losses are bits per byte; columns of nulls where the table lacks some of them.
 
-
-def _with_intervals(cells: Cells, table: pd.DataFrame, measured: Effective) -> pd.DataFrame:
-    """Adds 95 % intervals of D_E and D_T and `probability_of_harm`, the share of draws in which D_E is known to be
-    below D_F.
-
-    An end is null where it leaves the from-scratch curve; so is the upper end of a lower limit, and the reverse.  All
-    are null where the noise is unknown.
+    The same as D_E from nats per token if all runs have one tokenizer and one test set.
     """
-    ends = (
-        np.quantile(measured.low, 0.025, axis=0, method="inverted_cdf"),
-        np.quantile(measured.high, 0.975, axis=0, method="inverted_cdf"),
-    )
-    known = [
-        cells.noise.known & np.isfinite(end) & ~table[limit]
-        for end, limit in zip(ends, ("upper_bound", "lower_bound"), strict=True)
-    ]
-    low, high = (np.exp(np.where(there, end, np.nan)) for there, end in zip(known, ends, strict=True))
-    d_f = table.d_f.to_numpy(dtype=float)
-    middle, (first, _) = measured.middle, _reach(cells)
-    harmed = np.where(middle == -np.inf, np.exp(first) <= d_f, np.exp(middle) < d_f)
-    return table.assign(
-        d_e_low=low,
-        d_e_high=high,
-        d_t_low=low - d_f,
-        d_t_high=high - d_f,
-        probability_of_harm=np.where(table.lower_bound, 0.0, harmed.mean(axis=0)) if cells.noise.known else np.nan,
-    )
-
-
-def _reach(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
-    """ln D at both ends of the from-scratch curve of each tuned cell."""
-    first, last = np.empty(len(cells.tuned)), np.empty(len(cells.tuned))
-    for curve in cells.curves:
-        first[curve.cells], last[curve.cells] = curve.log_d[0], curve.log_d[-1]
-    return first, last
+    names = {"d_e": "d_e_in_bits", "d_e_low": "d_e_in_bits_low", "d_e_high": "d_e_in_bits_high"}
+    used = runs[runs.arm.isin(["zero_shot", "finetune", "scratch"])]
+    bits = pd.to_numeric(used["test_bits_per_byte"], errors="coerce") if "test_bits_per_byte" in used else None
+    if bits is None or not (bits > 0).all():
+        return pd.DataFrame(columns=list(names.values()), dtype=float)
+    cells = collect_cells(used.assign(test_loss=bits), unit)
+    table = _describe(cells, _redraw(cells, fit, seed), fit)
+    return table[list(names)].rename(columns=names)
 
 
 def observe(cells: Cells, effective: Effective, chosen: np.ndarray) -> Observed:
@@ -168,7 +168,7 @@ def observe(cells: Cells, effective: Effective, chosen: np.ndarray) -> Observed:
 
     A fine-tuned run at its budget has a loss too high: its D_E is a lower limit.
     """
-    first, last = _reach(cells)
+    first, last = cells.reach()
     middle = effective.middle
     side = np.where(np.isinf(middle), np.sign(middle), 0.0)
     value = np.select([side > 0, side < 0], [np.broadcast_to(last, side.shape), first], middle)
@@ -178,24 +178,31 @@ def observe(cells: Cells, effective: Effective, chosen: np.ndarray) -> Observed:
     return Observed(value[:, chosen], side[:, chosen])
 
 
-def _fit_source(cells: Cells, here: pd.DataFrame, noise: np.ndarray, random: np.random.Generator) -> SourceFit:
+def _fit_source(
+    cells: Cells, here: pd.DataFrame, redrawn: Redrawn, random: np.random.Generator, axis_p: bool = False
+) -> SourceFit:
     """The law of one source, whose cells in the fit are the rows `here` of the description of `cells`."""
     chosen = here.index.to_numpy()
     covariance, slope = covariance_of_log(cells)
     covariance = covariance[np.ix_(chosen, chosen)]
-    design = Design(here.d_f.to_numpy(float), here.n_params.to_numpy(float), np.sqrt(np.diag(covariance)))
-    losses = [frame.test_loss.to_numpy()[None] for frame in (cells.scratch, cells.tuned)]
-    observed = observe(cells, effective_data(cells, *losses), chosen)
+    axes = [here[name].to_numpy(float) for name in ("d_f", "n_params", "pretrain_tokens")]
+    design = Design(*axes[:2], np.sqrt(np.diag(covariance)), axes[2] if axis_p else None)
+    scratch, tuned = (frame.test_loss.to_numpy()[None] for frame in (cells.scratch, cells.tuned))
+    observed = observe(cells, effective_data(cells, scratch, tuned), chosen)
     best = fit_from_many_starts(design, observed)
     squares, expected, extra = extra_scatter(design, observed, best.law, covariance)
     if extra > 0:
         design = replace(design, deviation=np.hypot(design.deviation, extra))
         best = fit_from_many_starts(design, observed)
-    scatter = np.zeros_like(noise)
-    scatter[:, len(cells.scratch) :] = extra * slope * random.standard_normal((len(noise), len(slope)))
-    drawn = observe(cells, _redraw(cells, noise + scatter), chosen)
+    scatter = extra * slope * random.standard_normal((len(redrawn.tuned_loss), len(slope)))
+    interpolated, powers = read_draws(cells, redrawn, scatter)
+    drawn = observe(cells, interpolated, chosen)
     draws = fit_law(design, drawn, start_of(best.law, design))
-    return SourceFit(here.source.iloc[0], design, observed, best, squares, expected, extra, drawn, draws)
+    laws = [curve.power_law(cells.scratch.test_loss.to_numpy()[curve.points]) for curve in cells.curves]
+    parametric = parametric_data(cells, laws, tuned)
+    read = [each and observe(cells, each, chosen) for each in (parametric, powers)]
+    source = here.source.iloc[0]
+    return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws, *read)
 
 
 def _lacking(cells: pd.DataFrame) -> str | None:
@@ -217,7 +224,7 @@ def extra_scatter(design: Design, observed: Observed, law: Law, covariance: np.n
     predicted = law.log_d_e(design)[0]
     residual = (observed.log_d_e[0] - predicted)[inside]
     share = np.exp(law.log_d_t(design)[0] - predicted)
-    jacobian = (share[:, None] * design.terms())[inside]
+    jacobian = (share[:, None] * design.terms().values)[inside]
     reduced = weights - weights @ jacobian @ np.linalg.pinv(jacobian.T @ weights @ jacobian) @ jacobian.T @ weights
     squares = float(residual @ weights @ residual)
     expected = float(np.trace(reduced @ covariance[np.ix_(inside, inside)]))

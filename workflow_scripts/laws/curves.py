@@ -11,6 +11,8 @@ import numpy as np
 
 EXPONENTS = np.geomspace(0.01, 3.0, 72)
 GOLDEN = (np.sqrt(5) - 1) / 2
+SECTIONS = 32
+"""Of the interval between two neighbours of the best of `EXPONENTS`: they leave 2e-7 of it."""
 SAME = 1e-9
 """Losses that differ by less than this fraction are equal: averages of equal numbers may differ in their last bits."""
 
@@ -89,9 +91,10 @@ def _between(log_d: np.ndarray, curve: np.ndarray, target: np.ndarray, count: np
     """Interpolates between point count - 1 and point count (both held inside the grid)."""
     right = np.clip(count, 0, len(log_d) - 1)
     left = np.clip(count - 1, 0, len(log_d) - 1)
-    log_left = np.log(np.take_along_axis(curve, left, axis=-1))
-    fall = log_left - np.log(np.take_along_axis(curve, right, axis=-1))
-    share = np.where(fall > 0, (log_left - np.log(target)) / np.where(fall > 0, fall, 1.0), 0.0)
+    with np.errstate(invalid="ignore"):  # a draw of a loss known from one difference may be below 0: outside any curve
+        log_left = np.log(np.take_along_axis(curve, left, axis=-1))
+        fall = log_left - np.log(np.take_along_axis(curve, right, axis=-1))
+        share = np.where(fall > 0, (log_left - np.log(target)) / np.where(fall > 0, fall, 1.0), 0.0)
     share = np.clip(share, 0.0, 1.0)
     return log_d[left] + share * (log_d[right] - log_d[left]), left, right, share
 
@@ -133,14 +136,23 @@ def fit_power_law(d: np.ndarray, loss: np.ndarray, weights: np.ndarray) -> Power
     """
     reference = float(np.exp(np.mean(np.log(d))))
     ratio = d / reference
-    errors = np.stack([_linear(ratio, loss, weights, np.full(loss.shape[:-1], b))[2] for b in EXPONENTS], axis=-1)
-    best = errors.argmin(axis=-1)
+
+    def error(log_exponent: np.ndarray) -> np.ndarray:
+        return _linear(ratio, loss, weights, np.exp(log_exponent))[2]
+
+    best = _linear(ratio, loss[..., None, :], weights, EXPONENTS)[2].argmin(axis=-1)
     low = np.log(EXPONENTS[np.maximum(best - 1, 0)])
     high = np.log(EXPONENTS[np.minimum(best + 1, len(EXPONENTS) - 1)])
-    for _ in range(40):
-        first, second = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-        better = _linear(ratio, loss, weights, np.exp(first))[2] <= _linear(ratio, loss, weights, np.exp(second))[2]
-        low, high = np.where(better, low, first), np.where(better, second, high)
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left, at_right = error(left), error(right)
+    for _ in range(SECTIONS):
+        better = at_left <= at_right
+        low, high = np.where(better, low, left), np.where(better, right, high)
+        kept, at_kept = np.where(better, left, right), np.where(better, at_left, at_right)
+        new = low + high - kept
+        at_new = error(new)
+        left, at_left = np.where(better, new, kept), np.where(better, at_new, at_kept)
+        right, at_right = np.where(better, kept, new), np.where(better, at_kept, at_new)
     exponent = np.exp((low + high) / 2)
     floor, scale, _ = _linear(ratio, loss, weights, exponent)
     on_bound = (best == 0) | (best == len(EXPONENTS) - 1) | (scale <= 0)

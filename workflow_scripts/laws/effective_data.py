@@ -18,6 +18,8 @@ from workflow_scripts.laws.runs import RunsError
 
 LOW_DATA = 0.1
 """D_F up to this share of D(N) is the low-data regime (Hernandez et al. 2021, section 1.1)."""
+MODEL = ["init", "pretrain_tokens", "n_params"]
+"""What tells the pre-trained models of a seed apart, and is 0 or `scratch` for runs without one."""
 WIDEST = 5.0
 """Largest standard deviation of ln D_E: where the curve is flat, a loss says nothing about D."""
 
@@ -47,7 +49,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class Cells:
-    """Means over seeds on one sampling unit: from-scratch points (n_params, d), tuned cells (source, n_params, d_f)."""
+    """Means over seeds on one sampling unit: from-scratch points (n_params, d) and tuned cells
+    (source, pretrain_tokens, n_params, d_f)."""
 
     scratch: pd.DataFrame
     tuned: pd.DataFrame
@@ -56,6 +59,13 @@ class Cells:
     """Cells are counted over `scratch`, then `tuned`."""
     pretrain_seeds: int
     """Different pre-trained models behind the seeds of a cell, at most."""
+
+    def reach(self) -> tuple[np.ndarray, np.ndarray]:
+        """ln D at both ends of the from-scratch curve of each tuned cell."""
+        first, last = np.empty(len(self.tuned)), np.empty(len(self.tuned))
+        for curve in self.curves:
+            first[curve.cells], last[curve.cells] = curve.log_d[0], curve.log_d[-1]
+        return first, last
 
 
 @dataclass(frozen=True)
@@ -78,15 +88,15 @@ def collect_cells(runs: pd.DataFrame, unit: str) -> Cells:
     """
     of_unit = runs[runs.unit == unit]
     tuned_runs, scratch_runs = of_unit[of_unit.arm == "finetune"], of_unit[of_unit.arm == "scratch"]
-    zero_shot = runs[runs.arm == "zero_shot"].assign(unit=unit).drop_duplicates(["init", "n_params", "seed"])
-    models = tuned_runs[["init", "n_params"]].drop_duplicates()
-    used = pd.concat([scratch_runs, zero_shot.merge(models, on=["init", "n_params"]), tuned_runs], ignore_index=True)
+    zero_shot = runs[runs.arm == "zero_shot"].assign(unit=unit).drop_duplicates([*MODEL, "seed"])
+    models = tuned_runs[MODEL].drop_duplicates()
+    used = pd.concat([scratch_runs, zero_shot.merge(models, on=MODEL), tuned_runs], ignore_index=True)
     used["scratch"] = used.arm == "scratch"
-    keys = ["init", "n_params", "d_chars"]
-    used = used.sort_values(["scratch", *keys, "seed"], ascending=[False] + [True] * 4).reset_index(drop=True)
+    keys = [*MODEL, "d_chars"]
+    used = used.sort_values(["scratch", *keys, "seed"], ascending=[False] + [True] * 5).reset_index(drop=True)
     used["cell"] = used.groupby(["scratch", *keys], sort=False).ngroup()
     means = _means(used)
-    scratch = means[means.scratch].rename(columns={"d_chars": "d"}).drop(columns=["scratch", "init"])
+    scratch = means[means.scratch].rename(columns={"d_chars": "d"}).drop(columns=["scratch", "init", "pretrain_tokens"])
     tuned = means[~means.scratch].rename(columns={"init": "source", "d_chars": "d_f"}).drop(columns="scratch")
     scratch, tuned = scratch.reset_index(drop=True), tuned.reset_index(drop=True)
     curves = _curves(scratch, tuned, unit)
@@ -109,6 +119,7 @@ def _means(used: pd.DataFrame) -> pd.DataFrame:
         "unit": ("unit", "first"),
         "size": ("size", "first"),
         "n_params": ("n_params", "first"),
+        "pretrain_tokens": ("pretrain_tokens", "first"),
         "d_chars": ("d_chars", "first"),
         "test_loss": ("test_loss", "mean"),
         "n_seeds": ("seed", "nunique"),
@@ -161,6 +172,31 @@ def effective_data(cells: Cells, scratch_loss: np.ndarray, tuned_loss: np.ndarra
     return Effective(low, high)
 
 
+def parametric_data(cells: Cells, laws: list[PowerLaw | None], tuned_loss: np.ndarray) -> Effective | None:
+    """ln D_E by inverting the power laws of the curves; outside the from-scratch grid nothing is extrapolated.
+
+    None where a curve has too few points for a power law.
+    """
+    if any(law is None for law in laws):
+        return None
+    value = np.empty(tuned_loss.shape)
+    for curve, law in zip(cells.curves, laws, strict=True):
+        value[:, curve.cells] = log_inverse(curve, law, tuned_loss[:, curve.cells])
+    return Effective(value, value)
+
+
+def log_inverse(curve: Curve, law: PowerLaw, loss: np.ndarray) -> np.ndarray:
+    """ln D at `loss` (draws, cells) on the power laws (draws,) of a curve; -inf and +inf outside its grid.
+
+    A flat law has no inverse: above it lies nothing, below it everything.
+    """
+    floor, scale, exponent = (np.asarray(part)[..., None] for part in (law.floor, law.scale, law.exponent))
+    with np.errstate(divide="ignore"):
+        value = np.log(PowerLaw(floor, scale, exponent, law.reference, law.on_bound).inverse(loss))
+    edge = SAME * np.abs(curve.log_d[-1])
+    return np.where(value > curve.log_d[-1] + edge, np.inf, np.where(value < curve.log_d[0] - edge, -np.inf, value))
+
+
 def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     """Covariance (tuned, tuned) of the noise of ln D_E, and dL/dlnD (tuned,) in nats at each cell, to first order.
 
@@ -188,9 +224,10 @@ def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
 def describe_cells(cells: Cells, tolerance: float) -> pd.DataFrame:
     """The estimates of every tuned cell, without intervals: a row for each, in the order of `cells.tuned`.
 
-    Columns beside those of `cells.tuned`: `d_e`, `d_t`, `d_e_gap`, `d_e_parametric`, `censored`, `upper_bound` (read
-    from a from-scratch point at its budget), `lower_bound` (a fine-tuned run at its budget), `d_n` and `d_n_low`
-    (D(N), or null and the largest from-scratch D), `regime`.
+    Columns beside those of `cells.tuned`: `d_e`, `d_t`, `d_e_gap`, `d_e_limit` (the end of the curve beyond which a
+    censored D_E lies), `d_e_parametric`, `censored`, `upper_bound` (read from a from-scratch point at its budget),
+    `lower_bound` (a fine-tuned run at its budget), `d_n` (D(N); null beyond the grid, where `d_n_low` is the largest
+    from-scratch D), `regime`.
     """
     scratch_loss, tuned_loss = (frame.test_loss.to_numpy() for frame in (cells.scratch, cells.tuned))
     table = cells.tuned.drop(columns="hit_budget").assign(lower_bound=cells.tuned.hit_budget)
@@ -200,7 +237,8 @@ def describe_cells(cells: Cells, tolerance: float) -> pd.DataFrame:
     table = table.join(pd.concat(found))
     table["d_t"] = table.d_e - table.d_f
     table["regime"] = [regime(*row) for row in zip(table.d_f, table.d_n, table.d_n_low, strict=True)]
-    return table
+    pretrain_tokens = table.pretrain_tokens.astype("Int64")
+    return table.assign(pretrain_tokens=pretrain_tokens.mask(pretrain_tokens == 0))
 
 
 def _describe_curve(curve: Curve, scratch_loss: np.ndarray, target: np.ndarray, tolerance: float) -> pd.DataFrame:
@@ -210,17 +248,18 @@ def _describe_curve(curve: Curve, scratch_loss: np.ndarray, target: np.ndarray, 
     middle = np.where(inside, (np.where(inside, found.low, 0) + np.where(inside, found.high, 0)) / 2, np.nan)
     law, d_n, parametric = curve.power_law(scratch_loss), np.inf, np.full(len(target), np.nan)
     if law is not None:
-        parametric, d_n = law.inverse(target), float(law.sufficient_data(tolerance))
-    largest = float(np.rint(np.exp(curve.log_d[-1])))
+        parametric, d_n = np.exp(log_inverse(curve, law, target[None])[0]), float(law.sufficient_data(tolerance))
+    first, largest = (float(np.rint(np.exp(end))) for end in curve.log_d[[0, -1]])
     return pd.DataFrame(
         {
             "d_e": np.exp(middle),
             "d_e_gap": np.where(inside, np.exp(curve.log_d[found.right] - curve.log_d[found.left]), np.nan),
-            "d_e_parametric": np.where(np.isfinite(parametric), parametric, np.nan),
+            "d_e_limit": np.select([found.low == np.inf, found.low == -np.inf], [largest, first], np.nan),
+            "d_e_parametric": np.where(np.isfinite(parametric) & (parametric > 0), parametric, np.nan),
             "censored": np.select([found.low == np.inf, found.low == -np.inf], ["above", "below"], "none"),
             "upper_bound": [_touches_budget(curve, clean, *pair) for pair in zip(found.left, found.right, strict=True)],
             "d_n": d_n if d_n <= largest else np.nan,
-            "d_n_low": min(d_n, largest),
+            "d_n_low": largest if d_n > largest else np.nan,
         },
         index=curve.cells,
     )
@@ -234,8 +273,6 @@ def _touches_budget(curve: Curve, clean: np.ndarray, left: int, right: int) -> b
 
 def regime(d_f: float, d_n: float, d_n_low: float) -> str:
     """low, medium, high by D_F / D(N); where D(N) is beyond the grid (NaN), its lower bound decides, or `unknown`."""
-    if d_f <= LOW_DATA * d_n_low:
-        return "low"
     if np.isnan(d_n):
-        return "unknown"
-    return "medium" if d_f <= d_n else "high"
+        return "low" if d_f <= LOW_DATA * d_n_low else "unknown"
+    return "low" if d_f <= LOW_DATA * d_n else "medium" if d_f <= d_n else "high"

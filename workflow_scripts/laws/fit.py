@@ -1,10 +1,11 @@
 """Fits effective data and the transfer law to a table of runs.
 
-    python -m workflow_scripts.laws fit RUNS --out DIR [--fit JSON] [--unit UNIT] [--rename NAME=COLUMN ...]
+    python -m workflow_scripts.laws fit RUNS --out DIR [--fit JSON] [--unit UNIT] [--rename NAME=COLUMN ...] [--allow-no-law]
 
 RUNS is CSV or parquet (`runs.py` says which columns).  Writes into DIR: `effective_data.parquet` (a row a tuned cell),
-`scratch_curves.parquet` (the from-scratch points as used), `transfer_law.json`, `transfer_law_draws.parquet`,
-`sanity.json`; and prints the law.  A source with too few cells for a law has null coefficients, and why.
+`scratch_curves.parquet` (the from-scratch points as used), `transfer_law.json`, `draws.parquet` (what its intervals
+come from), `sanity.json`; and prints the law.  A source with too few cells for a law has null coefficients, and why; if
+no source has a law, that ends as an error, with the files written (`--allow-no-law`: it does not).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, An
     tables = {
         "effective_data": fitted.table,
         "scratch_curves": scratch_curves(fitted),
-        "transfer_law_draws": draws_table(fitted),
+        "draws": draws_table(fitted),
     }
     for name, table in tables.items():
         with written(out / f"{name}.parquet") as path:
@@ -78,8 +79,15 @@ def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
         f"  95 %: k {_range(k, '.3g')}, alpha {_range(alpha, '.3f')}, beta {_range(beta, '.3f')}",
         f"  R2 of ln D_E {_rounded(fit['r_squared'], '.3f')}; of D_E = c D_F alone {proportionality}",
         "  D_T of the largest size, predicted from the smaller ones: missed by a factor"
-        f" {_rounded(fit['largest_size_error_factor'], '.2f')}",
+        f" {_rounded(fit['largest_size_error_factor'], '.2f')}; of the largest D_F:"
+        f" {_rounded(fit['largest_d_f_error_factor'], '.2f')}",
+        f"  on held-out cells, in nats: {_held_out(fit['alternatives'])}",
     ]
+
+
+def _held_out(alternatives: dict[str, Any]) -> str:
+    errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in alternatives["laws"].items()}
+    return ", ".join(f"{name} {_rounded(error, '.4f')}" for name, error in errors.items())
 
 
 def _range(interval: dict[str, float | None], form: str) -> str:
@@ -118,6 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--fit", help="the section `fit` of a configuration as JSON; default: all fine-tuning sizes")
     parser.add_argument("--unit", help="sampling unit the law is fitted on; default: that with most sizes")
     parser.add_argument("--rename", nargs="+", default=[], metavar="NAME=COLUMN", help="e.g. n_params=params")
+    parser.add_argument("--allow-no-law", action="store_true", help="the tables are enough where no law can be fitted")
     arguments = parser.parse_args(argv)
     try:
         runs = read_runs(arguments.runs, _renaming(arguments.rename))
@@ -126,7 +135,10 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(f"--fit {arguments.fit}: {error}") from error
     except RunsError as error:
         raise SystemExit(str(error)) from error
-    print(sentences(write_results(runs, fitted, arguments.out)))
+    words = sentences(write_results(runs, fitted, arguments.out))
+    if not fitted.laws and not arguments.allow_no_law:
+        raise SystemExit(words)
+    print(words)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Two or three seeds are too few to resample alone, so the noise is modelled (in nats, the same for all cells of one
 sampling unit):
-- `pretrain`: shared by all runs that start from one pre-trained model, that is one (source, N, seed);
+- `pretrain`: shared by all runs that start from one pre-trained model, that is one (source, P, N, seed);
 - `prefix`: shared by all runs on one (D, seed), fine-tuned or not, whatever N; prefixes of one shuffle nest, so those
   of D < D' correlate with sqrt(D / D');
 - a part of each run alone, of one size for fine-tuned runs and another for from-scratch runs.
@@ -89,7 +89,7 @@ class Noise:
 def same_model(runs: pd.DataFrame) -> np.ndarray:
     """(runs, runs): 1 where two fine-tuned runs start from one pre-trained model, else 0."""
     tuned = (runs.arm == "finetune").to_numpy()
-    model = runs.groupby(["init", "n_params", "seed"]).ngroup().to_numpy()
+    model = runs.groupby(["init", "pretrain_tokens", "n_params", "seed"]).ngroup().to_numpy()
     return (np.equal.outer(model, model) & np.logical_and.outer(tuned, tuned)).astype(float)
 
 

@@ -16,7 +16,7 @@ ARMS = ("pretrain", "zero_shot", "finetune", "scratch")
 NEEDED = ("arm", "init", "n_params", "d_chars", "seed", "test_loss")
 DEFAULTS = {"unit": "document", "hit_budget": False, "unstable": False, "status": "ok"}
 """Values of absent columns and cells: the paper's sampling unit; every run finished, within its budget, stable."""
-CELL = ["arm", "init", "unit", "n_params", "d_chars"]
+CELL = ["arm", "init", "pretrain_tokens", "unit", "n_params", "d_chars"]
 """What the seeds of a cell have in common."""
 
 
@@ -73,6 +73,7 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     _require(runs, runs.arm.isin(ARMS), "arm", f"one of {', '.join(ARMS)}")
     for column in ("n_params", "d_chars", "seed"):
         runs[column] = _integers(runs, column)
+    runs["pretrain_tokens"] = _pretrain_tokens(runs)
     if "size" not in runs.columns:
         runs["size"] = runs.n_params.astype(str)
     runs["size"] = runs["size"].astype(str)
@@ -101,8 +102,16 @@ def _check_duplicates(runs: pd.DataFrame) -> None:
         first, second = rows.index[:2]
         raise RunsError(
             f"rows {first + 1} and {second + 1} are the same run ({_describe(runs.loc[first])});"
-            " expected one row for each arm, init, unit, n_params, d_chars and seed"
+            " expected one row for each arm, init, pretrain_tokens, unit, n_params, d_chars and seed"
         )
+
+
+def _pretrain_tokens(runs: pd.DataFrame) -> pd.Series:
+    """P of the initial weights; 0 where a run has none or the table does not tell."""
+    if "pretrain_tokens" not in runs.columns:
+        return pd.Series(0, index=runs.index)
+    told = runs.assign(pretrain_tokens=runs.pretrain_tokens.astype(object).where(runs.pretrain_tokens.notna(), 0))
+    return _integers(told, "pretrain_tokens").where(runs.arm.isin(["zero_shot", "finetune"]), 0)
 
 
 def _integers(runs: pd.DataFrame, column: str) -> pd.Series:

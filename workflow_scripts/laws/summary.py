@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from workflow_scripts.laws.alternatives import compare
 from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, SourceFit
-from workflow_scripts.laws.transfer_law import (
-    Design,
-    Law,
-    Observed,
-    fit_from_many_starts,
-    fit_of_fits,
-    missed_factor,
-    plane,
-)
+from workflow_scripts.laws.cautions import cautions, limits
+from workflow_scripts.laws.estimators import Estimate, estimates
+from workflow_scripts.laws.sources import across_sources
+from workflow_scripts.laws.transfer_law import Law, fit_from_many_starts, missed_factor
 
 DEFAULT = "censored weighted nonlinear least squares of ln D_E"
-OTHERS: dict[str, tuple[str, Callable[[Design, Observed], tuple[Law, np.ndarray]]]] = {
-    "plane": ("ordinary least squares of ln D_T", plane),
-    "fit_of_fits": ("one N* for each D_F with a shared slope, then a line across D_F (the paper's)", fit_of_fits),
-}
 COEFFICIENTS = ("ln_k", "alpha", "beta")
-ENOUGH_CELLS = 20
-ENOUGH_DECADES = {"D_F": 1.0, "N": 1.5}
-LARGE_MISS = 2.0
-LARGE_MISFIT = 2.0
+REACH = 10.0
+"""The factor beyond the cells at which the spread of D_T's prediction is told."""
 
 
 def summarise(fitted: Fitted) -> dict[str, Any]:
@@ -38,6 +27,7 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
     sources |= {source: _too_few(fitted, source, words) for source, words in fitted.too_few.items()}
     return {
         "sources": dict(sorted(sources.items())),
+        "across_sources": across_sources(fitted),
         "noise": {
             "nats_per_token": cells.noise.deviations() | {"zero_shot": cells.noise.zero_shot[0]},
             "from_seeds": cells.noise.from_seeds,
@@ -73,10 +63,13 @@ def _too_few(fitted: Fitted, source: str, words: str) -> dict[str, Any]:
         "r_squared": None,
         "r_squared_of_proportionality": None,
         "largest_size_error_factor": None,
+        "largest_d_f_error_factor": None,
+        "effective_data": _effective_data(fitted, source),
         "estimator": DEFAULT,
         "estimators": {},
+        "alternatives": None,
         "status": "too few cells",
-        "warnings": [words, *_limits(fitted, source, cells)],
+        "warnings": [words, *limits(fitted, source, cells)],
     }
 
 
@@ -86,10 +79,9 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         "largest_size": _prediction(fit, fit.design.n_params),
         "largest_d_f": _prediction(fit, fit.design.d_f),
     }
-    draws = np.stack([getattr(fit.draws, name) for name in COEFFICIENTS])
     censored = int((fit.observed.side != 0).sum())
-    summary = _coefficients(fit.best.law, fit.draws) | {
-        "covariance": {"of": list(COEFFICIENTS), "matrix": np.cov(draws).tolist()},
+    summary = coefficients(fit.best.law, fit.draws) | {
+        "covariance": {"of": list(COEFFICIENTS), "matrix": _covariance(fit.draws)},
         "n_cells": len(cells),
         "n_censored": censored,
         "n_uncensored": len(cells) - censored,
@@ -98,33 +90,47 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         "r_squared": _r_squared(fit, fit.best.law.log_d_e(fit.design)[0]),
         "r_squared_of_proportionality": _r_squared(fit, _proportional(fit)),
         "largest_size_error_factor": predictions["largest_size"]["error_factor"],
+        "largest_d_f_error_factor": predictions["largest_d_f"]["error_factor"],
         "predictions": predictions,
+        "reach": {"n_params": _reach(fit, fit.design.n_params, 1), "d_f": _reach(fit, fit.design.d_f, 0)},
         "lack_of_fit": {
             "weighted_squares": fit.squares,
             "expected_from_seed_noise": fit.expected_squares,
             "extra_deviation_of_ln_d_e": fit.extra_deviation,
         },
+        "effective_data": _effective_data(fitted, fit.source),
         "estimator": DEFAULT,
-        "estimators": {name: _other(fit, *other) for name, other in OTHERS.items()},
+        "estimators": {name: _other(fit, other) for name, other in estimates(fit).items()},
+        "alternatives": compare(fitted, fit),
+        "axis_of_p": _axis_of_p(fitted, fit.source),
         "status": fit.best.status,
         "starts": {"tried": fit.best.starts, "agreed": fit.best.agreed},
-        "draws": {
-            "number": len(fit.draws.ln_k),
-            "not_converged": int((~fit.draws.converged).sum()),
-            "on_a_bound": int(fit.draws.on_bound.any(axis=1).sum()),
-        },
+        "draws": _count(fit.draws),
     }
-    return summary | {"warnings": list(_warnings(fitted, fit, cells, summary))}
+    return summary | {"warnings": list(cautions(fitted, fit, cells, summary))}
 
 
-def _coefficients(law: Law, draws: Law) -> dict[str, Any]:
-    """Estimates and intervals.  ln k falls with alpha and beta at a given level, so their bounds limit it crosswise."""
-    level, alpha, beta = draws.on_bound.T
-    below = {"alpha": alpha < 0, "beta": beta < 0, "ln_k": (level < 0) | (alpha > 0) | (beta > 0)}
-    above = {"alpha": alpha > 0, "beta": beta > 0, "ln_k": (level > 0) | (alpha < 0) | (beta < 0)}
-    values = {
-        name: _interval(getattr(law, name)[0], getattr(draws, name), below[name], above[name]) for name in COEFFICIENTS
+def _count(draws: Law) -> dict[str, int]:
+    return {
+        "number": len(draws.ln_k),
+        "not_converged": int((~draws.converged).sum()),
+        "on_a_bound": int(draws.on_bound.any(axis=1).sum()),
     }
+
+
+def _covariance(draws: Law) -> list[list[float]]:
+    return np.cov(np.stack([getattr(draws, name) for name in COEFFICIENTS])).tolist()
+
+
+def coefficients(law: Law, draws: Law) -> dict[str, Any]:
+    """Estimates and intervals.  ln k falls with the exponents at a given level, so their bounds limit it crosswise."""
+    names = COEFFICIENTS + (() if law.gamma is None else ("gamma",))
+    level, *exponents = draws.on_bound.T
+    below = {"ln_k": (level < 0) | np.any([e > 0 for e in exponents], axis=0)}
+    above = {"ln_k": (level > 0) | np.any([e < 0 for e in exponents], axis=0)}
+    below |= {name: e < 0 for name, e in zip(names[1:], exponents, strict=True)}
+    above |= {name: e > 0 for name, e in zip(names[1:], exponents, strict=True)}
+    values = {name: _interval(getattr(law, name)[0], getattr(draws, name), below[name], above[name]) for name in names}
     with np.errstate(over="ignore"):
         k = _interval(np.exp(law.ln_k[0]), np.exp(draws.ln_k), below["ln_k"], above["ln_k"])
     return {"k": k} | values
@@ -144,19 +150,59 @@ def finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _other(fit: SourceFit, words: str, estimator: Callable[..., tuple[Law, np.ndarray]]) -> dict[str, Any]:
-    law, used = estimator(fit.design, fit.observed)
-    draws = estimator(fit.design, fit.drawn)[0]
+def _effective_data(fitted: Fitted, source: str) -> dict[str, Any]:
+    """What stands in `effective_data.parquet`, in a few numbers: two readings of D_E, zero-shot, help and harm."""
+    cells = fitted.table[(fitted.table.source == source) & (fitted.table.unit == fitted.unit)]
+    ratio = (cells.d_e_parametric / cells.d_e).dropna()
+    zero_shot, tuned = cells[cells.d_f == 0], cells[cells.d_f > 0]
+    columns = ["size", "n_params", "d_e", "d_e_low", "d_e_high", "censored", "d_e_limit"]
+    return {
+        "parametric_over_interpolated": {
+            "n_cells": len(ratio),
+            "median": finite(ratio.median()),
+            "smallest": finite(ratio.min()),
+            "largest": finite(ratio.max()),
+        },
+        "zero_shot": zero_shot[columns].astype(object).where(zero_shot[columns].notna(), None).to_dict("records"),
+        "verdicts": {name: int((tuned.verdict == name).sum()) for name in ("helps", "hurts", "undecided", "unknown")},
+        "d_t_not_positive": int((tuned.d_t <= 0).sum()),
+    }
+
+
+def _other(fit: SourceFit, other: Estimate) -> dict[str, Any]:
     outside = int((fit.observed.side != 0).sum())
+    left_out = int((~other.used).sum())
+    steps, before = [], fit.best.law
+    for change, law in other.steps.items():
+        shift = {name: finite(getattr(law, name)[0] - getattr(before, name)[0]) for name in COEFFICIENTS}
+        steps.append({"change": change} | shift)
+        before = law
     return (
-        {"description": words}
-        | _coefficients(law, draws)
+        {"description": other.description}
+        | coefficients(other.law, other.draws)
         | {
-            "n_cells": int(used.sum()),
-            "dropped": {"censored": outside, "d_t_not_positive": int((~used).sum()) - outside},
-            "draws": {"number": len(draws.ln_k), "undefined": int((~draws.converged).sum())},
+            "n_cells": int(other.used.sum()),
+            "dropped": {"censored": min(outside, left_out), "d_t_not_positive": max(left_out - outside, 0)},
+            "from_default": steps,
+            "why": other.why,
+            "draws": {"number": len(other.draws.ln_k), "undefined": int((~other.draws.converged).sum())},
         }
     )
+
+
+def _axis_of_p(fitted: Fitted, source: str) -> dict[str, Any] | None:
+    """D_T = k D_F^alpha N^beta P^gamma and its rivals, where the source was pre-trained on several P."""
+    fit = fitted.with_p.get(source)
+    if fit is None:
+        return None
+    return coefficients(fit.best.law, fit.draws) | {
+        "n_cells": len(fit.chosen),
+        "pretrain_tokens": sorted({int(p) for p in fit.design.pretrain_tokens}),
+        "status": fit.best.status,
+        "starts": {"tried": fit.best.starts, "agreed": fit.best.agreed},
+        "draws": _count(fit.draws),
+        "alternatives": compare(fitted, fit),
+    }
 
 
 def _proportional(fit: SourceFit) -> np.ndarray:
@@ -172,6 +218,23 @@ def _r_squared(fit: SourceFit, log_d_e: np.ndarray) -> float | None:
     if inside.sum() < 2 or np.ptp(values) == 0:
         return None
     return float(1 - ((values - log_d_e[inside]) ** 2).sum() / ((values - values.mean()) ** 2).sum())
+
+
+def _reach(fit: SourceFit, axis: np.ndarray, place: int) -> dict[str, Any]:
+    """From where to where the cells reach, and how far the 95 % interval of D_T spans `REACH` times beyond: a factor.
+
+    The other axis is at its centre.
+    """
+    logs = fit.design.logs().mean(axis=1)
+    logs[place] = np.log(axis.max() * REACH)
+    d_t = fit.draws.ln_k + fit.draws.exponents @ logs
+    low, high = np.quantile(d_t, [0.025, 0.975])
+    with np.errstate(over="ignore"):
+        return {
+            "from": float(axis.min()),
+            "to": float(axis.max()),
+            "interval_factor_at_10x": finite(np.exp(high - low)),
+        }
 
 
 def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
@@ -196,66 +259,3 @@ def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
         "error_factor": None if factor is None else max(factor, 1 / factor),
         "d_e_error_factor": float(np.exp(np.sqrt((error**2).mean()))) if len(error) else None,
     }
-
-
-def _warnings(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[str, Any]) -> Iterator[str]:
-    """Sentences on what the data does not support."""
-    if _holds_zero(summary["beta"]):
-        yield "The interval of beta holds 0: these cells do not show that transfer grows with model size."
-    if _holds_zero(summary["alpha"]):
-        yield "The interval of alpha holds 0: these cells do not show how transfer changes with D_F."
-    if len(cells) < ENOUGH_CELLS:
-        yield f"The fit rests on {len(cells)} cells, fewer than {ENOUGH_CELLS}."
-    for name, values in {"D_F": cells.d_f, "N": cells.n_params}.items():
-        decades = float(np.log10(values.max() / values.min()))
-        if decades < ENOUGH_DECADES[name] - 1e-9:
-            yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
-    yield from _limits(fitted, fit.source, cells)
-    if fit.best.status != "ok":
-        yield f"The optimum is {fit.best.status}: the coefficients are not to be trusted; more cells or sizes are needed."
-    if fit.squares > LARGE_MISFIT * fit.expected_squares and fit.extra_deviation > 0:
-        yield (
-            f"Cells scatter about the law by {np.expm1(fit.extra_deviation):.0%} of D_E beyond what seeds explain:"
-            " the law is not the whole story here."
-        )
-    number, unfinished, on_a_bound = summary["draws"].values()
-    if unfinished > number // 100:
-        yield f"{unfinished} of {number} draws did not converge."
-    if on_a_bound > number // 40:
-        yield f"{on_a_bound} of {number} draws end on a bound of the search: ends of intervals there are unknown."
-    for name, other in summary["estimators"].items():
-        if undefined := other["draws"]["undefined"]:
-            yield f"The estimator {name} is undefined in {undefined} of {number} draws."
-    miss = summary["largest_size_error_factor"]
-    if miss is None:
-        yield "The largest size could not be predicted from the smaller ones."
-    elif miss > LARGE_MISS:
-        yield f"Fitted to the smaller sizes, the law misses D_T of the largest by a factor {miss:.2f}."
-
-
-def _holds_zero(interval: dict[str, float | None]) -> bool:
-    """Whether 0 cannot be excluded; an unknown end excludes nothing."""
-    low, high = interval["low"], interval["high"]
-    return not (low is not None and low > 0) and not (high is not None and high < 0)
-
-
-def _limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
-    """Sentences on what the cells of the fit are, whether or not they are enough for a law."""
-    regimes = {name: int((cells.regime == name).sum()) for name in ("low", "medium", "high", "unknown")}
-    if elsewhere := len(cells) - regimes["low"]:
-        counts = ", ".join(f"{name} {n}" for name, n in regimes.items() if n)
-        yield (
-            f"{elsewhere} of {len(cells)} cells of the fit are not known to be in the low-data regime, where the paper"
-            f" fits its law ({counts})."
-        )
-    if outside := int((cells.censored != "none").sum()):
-        yield f"{outside} of {len(cells)} cells of the fit are outside the from-scratch curves and count as limits."
-    if at_budget := int(cells.lower_bound.sum()):
-        yield f"{at_budget} of {len(cells)} cells of the fit stopped at their budget: their D_E count as lower limits."
-    ours = (fitted.table.source == source) & (fitted.table.unit == fitted.unit)
-    if bounds := int((ours & fitted.table.upper_bound).sum()):
-        yield f"Read from a from-scratch run at its budget, thus upper limits and kept out of the fit: {bounds} cells."
-    if fitted.cells[fitted.unit].pretrain_seeds < 2:
-        yield "One pre-training seed: every interval is conditional on the pre-trained weights."
-    if not fitted.cells[fitted.unit].noise.from_seeds:
-        yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."

@@ -1,0 +1,120 @@
+"""Rival laws: each is recovered from points on it, and the law that was planted predicts held-out cells best."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.loss_laws import Losses, fit_losses, laws_of_losses
+from workflow_scripts.laws.runs import check_runs
+from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.laws.summary import summarise
+
+RULE = Fit(d_f=(6000, 60000), draws=100)
+SIZES, D_F, P, D = [6e3, 3e4, 2e5], [6e3, 1e4, 2e4, 6e4], [1e6, 4e6, 1.6e7], np.geomspace(6e3, 6e5, 9)
+QUIET = Noise(0.001, 0.001, 0.001)
+
+
+def losses(tuned, scratch=lambda n, d: 1 + 20 * d**-0.2, p=None) -> Losses:
+    """On a grid of N, D_F and, where `p` is given, P; `tuned` and `scratch` are functions of them."""
+    n, d_f, p_axis = (axis.ravel() for axis in np.meshgrid(SIZES, D_F, p or [1.0]))
+    n_scratch, d = (axis.ravel() for axis in np.meshgrid(SIZES, D))
+    start = np.array([11.0, 0.2, 0.2])
+    return Losses(tuned(n, d_f, p_axis), d_f, n, p_axis if p else None, scratch(n_scratch, d), d, n_scratch, start)
+
+
+def refit(name: str, data: Losses) -> dict:
+    law = laws_of_losses(data)[name]
+    found = fit_losses(law, data, np.ones(len(data.tuned), dtype=bool))
+    assert found.status == "ok"
+    assert found.agreed >= 1
+    return found.coefficients
+
+
+def test_zhangs_multiplicative_law_is_recovered():
+    found = refit("zhang", losses(lambda n, f, p: 1.2 + 30 * n**-0.15 * f**-0.1))
+    assert found == pytest.approx({"E": 1.2, "ln_A": np.log(30), "alpha": 0.15, "beta": 0.1}, rel=1e-4)
+
+
+def test_the_unified_law_is_recovered():
+    """Section 6.1: Kaplan's surface, at D_E = D_F + k D_F^alpha N^beta for fine-tuned runs."""
+
+    def surface(n, d):
+        return ((1e6 / n) ** (0.1 / 0.3) + 5e5 / d) ** 0.3
+
+    data = losses(lambda n, f, p: surface(n, f + 50 * f**0.3 * n**0.25), surface)
+    found = refit("unified", data)
+    truth = {"a_N": 0.1, "a_D": 0.3, "ln_N_c": np.log(1e6), "ln_D_c": np.log(5e5)}
+    assert found == pytest.approx(truth | {"ln_k": np.log(50), "alpha": 0.3, "beta": 0.25}, rel=1e-4)
+
+
+def test_mikamis_and_barnetts_laws_are_recovered_at_each_size():
+    mikami = refit("mikami", losses(lambda n, f, p: 20 * (0.5 + p**-0.1) * f**-0.15, p=P))
+    barnett = refit("barnett", losses(lambda n, f, p: (40 * p**-0.2 + 3) * f**-0.15 + 1.5, p=[*P, 6.4e7, 2.56e8]))
+    assert set(mikami) == set(barnett) == {"6000", "30000", "200000"}
+    for one, other in zip(mikami.values(), barnett.values(), strict=True):
+        assert one == pytest.approx({"alpha": 0.1, "beta": 0.15, "ln_delta": np.log(20), "gamma": 0.5}, rel=1e-3)
+        truth = {"alpha": 0.2, "beta": 0.15, "ln_A": np.log(40), "ln_G": np.log(3), "E": 1.5}
+        assert other == pytest.approx(truth, rel=1e-2)
+
+
+def alternatives_of(runs: pd.DataFrame) -> dict:
+    return summarise(fit_runs(check_runs(runs), RULE))["sources"]["english"]
+
+
+def test_the_planted_law_predicts_held_out_cells_best():
+    found = alternatives_of(simulate_runs(noise=QUIET, document_size=None))["alternatives"]["laws"]
+    assert set(found) == {"transfer_law", "without_n", "without_d_f", "zhang", "unified"}
+    for scheme in ("largest_n", "largest_d_f", "each_cell"):
+        errors = {name: law["held_out"][scheme]["rms_nats"] for name, law in found.items()}
+        own = errors.pop("transfer_law")
+        assert own < 0.01
+        assert all(other > own for other in errors.values())
+
+
+def test_a_law_without_d_f_is_as_good_where_transfer_does_not_depend_on_it():
+    runs = simulate_runs(planted=Planted(alpha=0.0, k=3000.0), document_size=None)
+    found = alternatives_of(runs)["alternatives"]["laws"]
+    own, without = (found[name]["held_out"]["largest_d_f"]["rms_nats"] for name in ("transfer_law", "without_d_f"))
+    assert without < 1.5 * own
+    assert found["without_n"]["held_out"]["largest_n"]["rms_nats"] > 2 * own
+
+
+def runs_over_p(gamma: float, noise: Noise = QUIET) -> pd.DataFrame:
+    """One set of from-scratch runs, and fine-tuned runs from models that were pre-trained on each P."""
+    tables = [
+        simulate_runs(
+            planted=Planted(k=40 * (p / 4e6) ** gamma), noise=noise, pretrain_tokens=round(p), document_size=None
+        )
+        for p in P
+    ]
+    return pd.concat([tables[0], *(table[table.arm.isin(["finetune", "zero_shot"])] for table in tables[1:])])
+
+
+def test_the_axis_of_p_is_fitted_where_the_table_has_it():
+    runs = runs_over_p(0.35)
+    law = alternatives_of(runs)
+    axis = law["axis_of_p"]
+    assert axis["pretrain_tokens"] == [1_000_000, 4_000_000, 16_000_000]
+    assert axis["gamma"]["low"] <= 0.35 <= axis["gamma"]["high"]
+    assert axis["gamma"]["estimate"] == pytest.approx(0.35, abs=0.02)
+    laws = axis["alternatives"]["laws"]
+    assert set(laws) == {
+        *("transfer_law", "without_n", "without_d_f", "with_p"),
+        *("zhang", "unified", "zhang_p", "mikami", "barnett"),
+    }
+    errors = {name: one["held_out"]["largest_p"]["rms_nats"] for name, one in laws.items()}
+    assert min(errors, key=lambda name: np.inf if errors[name] is None else errors[name]) == "with_p"
+    assert laws["mikami"]["held_out"]["largest_n"]["rms_nats"] is None
+
+
+def test_the_law_without_p_is_that_of_the_largest():
+    """Cells of different P are never pooled into one cell."""
+    runs = runs_over_p(0.35)
+    fitted = fit_runs(check_runs(runs), RULE)
+    assert set(fitted.in_fit("english").pretrain_tokens) == {16_000_000}
+    assert len(fitted.in_fit("english")) == 30
+    alone = fit_runs(check_runs(runs[runs.pretrain_tokens.isna() | (runs.pretrain_tokens == 16_000_000)]), RULE)
+    assert fitted.laws[0].best.law.beta[0] == pytest.approx(alone.laws[0].best.law.beta[0], abs=0.01)
+    assert alone.with_p == {}

@@ -1,0 +1,65 @@
+"""The estimators beside the default: exact without noise, and their distance from it is explained step by step."""
+
+import numpy as np
+import pytest
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.laws.bootstrap import SourceFit, fit_runs
+from workflow_scripts.laws.estimators import DROPPED, estimates, fit_of_fits, plane, robust
+from workflow_scripts.laws.runs import check_runs
+from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.laws.transfer_law import fit_law
+
+from .test_transfer_law import grid, measured
+
+RULE = Fit(d_f=(6000, 60000), draws=100)
+
+
+def fit_of(**setting) -> SourceFit:
+    return fit_runs(check_runs(simulate_runs(document_size=None, **setting)), RULE).laws[0]
+
+
+@pytest.mark.parametrize("estimator", [plane, fit_of_fits])
+def test_the_papers_estimators_are_exact_without_noise(estimator):
+    design = grid()
+    law, used = estimator(design, measured(design, 40.0, 0.3, 0.25))
+    assert used.all()
+    np.testing.assert_allclose([law.ln_k[0], law.alpha[0], law.beta[0]], [np.log(40), 0.3, 0.25], atol=1e-9)
+
+
+def test_all_estimators_agree_on_a_clean_law():
+    fit = fit_of(planted=Planted(floor=0.0, size_scale=0.0), noise=Noise(0, 0, 0))
+    found = estimates(fit)
+    assert set(found) == {"plane", "fit_of_fits", "robust", "parametric"}
+    for name, other in found.items():
+        assert other.law.beta[0] == pytest.approx(0.3, abs=1e-3 if name == "parametric" else 1e-6)
+        assert other.used.all()
+
+
+def test_one_wild_cell_moves_the_robust_law_less():
+    design = grid()
+    wild = measured(design, 40.0, 0.3, 0.25)
+    wild.log_d_e[0, 3] += 1.5
+    noise = 0.02 * np.random.default_rng(0).standard_normal(16)
+    wild.log_d_e[0] += noise
+    default = fit_law(design, wild, np.array([9.0, 0.3, 0.3]))
+    tough, stretch = robust(design, wild, np.array([9.0, 0.3, 0.3]))
+    assert abs(tough.alpha[0] - 0.3) < 0.25 * abs(default.alpha[0] - 0.3)
+    assert stretch[0].argmax() == 3
+
+
+def test_the_steps_from_the_default_end_at_the_estimator():
+    """The plane drops censored cells: that part of its difference is told apart from that of its weights."""
+    fit = fit_of(scratch=(6_000, 10_000, 20_000, 35_000, 60_000))
+    other = estimates(fit)["plane"]
+    assert next(iter(other.steps)) == DROPPED
+    assert other.steps[DROPPED].beta[0] != fit.best.law.beta[0]
+    assert list(other.steps.values())[-1] is other.law
+    dropped = int((fit.observed.side != 0).sum())
+    assert f"It drops {dropped} of 30 cells by outcome ({dropped} limits, 0 with D_T <= 0)" in other.why
+
+
+def test_estimators_that_fit_draws_do_so_for_all():
+    for other in estimates(fit_of()).values():
+        assert len(other.draws.beta) == 100
+        assert np.isfinite(other.draws.beta).all()

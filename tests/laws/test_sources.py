@@ -1,0 +1,50 @@
+"""Whether alpha and beta are shared by the sources is tested with a number, and by held-out cells."""
+
+import pandas as pd
+import pytest
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.runs import check_runs
+from workflow_scripts.laws.simulate import Planted, simulate_runs
+from workflow_scripts.laws.sources import across_sources
+
+RULE = Fit(d_f=(6000, 60000), draws=300)
+
+
+def two_sources(other: Planted) -> dict:
+    english = simulate_runs(document_size=None)
+    code = simulate_runs(planted=other, source="code", document_size=None, random_seed=1)
+    runs = pd.concat([english, code[code["init"] == "code"]])
+    return across_sources(fit_runs(check_runs(runs), RULE))
+
+
+@pytest.fixture(scope="module")
+def alike() -> dict:
+    return two_sources(Planted(k=160.0, alpha=0.2))
+
+
+def test_one_source_has_nothing_to_compare():
+    assert across_sources(fit_runs(check_runs(simulate_runs(document_size=None)), RULE)) is None
+
+
+def test_a_shared_beta_is_not_rejected_and_different_alphas_are_seen(alike):
+    (pair,) = alike["differences"]["beta"]["pairs"]
+    assert pair["sources"] == ["code", "english"]
+    assert pair["difference"]["low"] < 0 < pair["difference"]["high"]
+    assert alike["differences"]["beta"]["p_value_of_shared"] > 0.05
+
+
+def test_different_betas_are_rejected():
+    found = two_sources(Planted(k=4.0, beta=0.5))
+    assert found["differences"]["beta"]["p_value_of_shared"] < 0.001
+    errors = {name: model["held_out"]["largest_n"]["rms_nats"] for name, model in found["models"].items()}
+    assert errors["shared_beta"] > 1.3 * errors["separate"]
+
+
+def test_shared_exponents_are_fitted_once(alike):
+    assert set(alike["models"]["separate"]["exponents"]) == {"alpha:code", "alpha:english", "beta:code", "beta:english"}
+    assert set(alike["models"]["shared_beta"]["exponents"]) == {"alpha:code", "alpha:english", "beta"}
+    shared = alike["models"]["shared_beta"]["exponents"]["beta"]
+    assert shared["low"] < 0.3 < shared["high"]
+    assert all(model["status"] == "ok" for model in alike["models"].values())

@@ -1,0 +1,142 @@
+"""Other laws on the cells of the transfer law, judged by cells that they were not fitted to.
+
+Laws of D_T drop or add a factor of k D_F^alpha N^beta; laws of the loss (`loss_laws.py`) do without D_E.  Their common
+currency is the test loss in nats per token: a law of D_T predicts that of the from-scratch curve of the same N at
+D_E = D_F + D_T.  Every law keeps the from-scratch runs of all sizes; fine-tuned cells are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts.laws.bootstrap import Fitted, SourceFit
+from workflow_scripts.laws.effective_data import Cells
+from workflow_scripts.laws.likelihood import Terms, maximise, maximise_from_many
+from workflow_scripts.laws.loss_laws import Losses, LossLaw, fit_losses, laws_of_losses
+from workflow_scripts.laws.transfer_law import start_of
+
+NAMES = ("level", "alpha", "beta", "gamma")
+FACTORS = {"alpha": "D_F^alpha", "beta": "N^beta", "gamma": "P^gamma"}
+TITLES = {
+    "transfer_law": ("alpha", "beta"),
+    "without_n": ("alpha",),
+    "without_d_f": ("beta",),
+    "with_p": ("alpha", "beta", "gamma"),
+}
+"""Laws of D_T and the exponents they have."""
+
+
+def compare(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
+    """Every law on the cells of `fit`: coefficients, status, and the root mean square error on held-out cells.
+
+    `rms_nats` is null where a law says nothing on the cells left out, as laws of one N on another.
+    """
+    cells = fitted.cells[fitted.unit]
+    losses = _losses(cells, fit)
+    scored = ~cells.tuned.hit_budget.to_numpy()[fit.chosen]
+    n_points = len(cells.scratch)
+    noise = np.diag(cells.noise.covariance())[n_points:][fit.chosen]
+    laws = {
+        name: _law_of_d_t(cells, fit, exponents, losses, scored)
+        for name, exponents in TITLES.items()
+        if "gamma" not in exponents or fit.design.pretrain_tokens is not None
+    }
+    laws |= {name: _law_of_loss(law, losses, fit, scored) for name, law in laws_of_losses(losses).items()}
+    return {
+        "n_cells": int(scored.sum()),
+        "rms_of_seed_noise": float(np.sqrt(noise[scored].mean())) if scored.any() else None,
+        "laws": laws,
+    }
+
+
+def _losses(cells: Cells, fit: SourceFit) -> Losses:
+    tuned = cells.tuned.loc[fit.chosen]
+    p = None if fit.design.pretrain_tokens is None else fit.design.pretrain_tokens
+    points = cells.scratch[~cells.scratch.hit_budget & cells.scratch.n_params.isin(tuned.n_params)]
+    return Losses(
+        tuned.test_loss.to_numpy(),
+        fit.design.d_f,
+        fit.design.n_params,
+        p,
+        points.test_loss.to_numpy(),
+        points.d.to_numpy(float),
+        points.n_params.to_numpy(float),
+        start_of(fit.best.law, fit.design)[0],
+    )
+
+
+def _held_out(fit: SourceFit, scored: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Cells left out together: a name and (folds, cells)."""
+    axes = {"largest_n": fit.design.n_params, "largest_d_f": fit.design.d_f, "largest_p": fit.design.pretrain_tokens}
+    for name, axis in axes.items():
+        if axis is not None:
+            yield name, (axis == axis.max())[None]
+    alone = np.eye(len(scored), dtype=bool)[scored]
+    yield "each_cell", alone if len(alone) else np.zeros((1, len(scored)), dtype=bool)
+
+
+def held_out_error(predicted: np.ndarray, measured: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
+    """Of losses `predicted` (folds, cells), NaN where the law says nothing, over those `chosen`, alike (folds, cells)."""
+    away = (predicted - measured)[chosen]
+    known = len(away) > 0 and np.isfinite(away).all()
+    return {"n_cells": int(chosen.sum()), "rms_nats": float(np.sqrt((away**2).mean())) if known else None}
+
+
+def _law_of_d_t(
+    cells: Cells, fit: SourceFit, exponents: tuple[str, ...], losses: Losses, scored: np.ndarray
+) -> dict[str, Any]:
+    terms, logs = fit.design.terms(), fit.design.logs()
+    own = [NAMES.index(name) for name in ("level", *exponents)]
+    terms = Terms(terms.values[:, own], terms.level[own], terms.log_d_f)
+    levels = [np.eye(len(own))[0] * (terms.log_d_f.mean() + level) for level in (-1.0, 0.0, 2.0)]
+    starts = np.stack([start_of(fit.best.law, fit.design)[0][own], *levels])
+    best = maximise_from_many(terms, fit.design.deviation, fit.observed, starts)
+    start = best.maximum.coefficients[0]
+    held_out = {}
+    for name, folds in _held_out(fit, scored):
+        deviation = np.where(folds, np.inf, fit.design.deviation)
+        found = maximise(terms, deviation, fit.observed.repeated(len(folds)), start)
+        known = [np.linalg.matrix_rank(terms.values[~fold]) == len(own) for fold in folds]
+        loss = loss_at(cells, fit.chosen, terms.log_d_e(found.coefficients))
+        predicted = np.where(np.array(known)[:, None], loss, np.nan)
+        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored)
+    ln_k = start[0] - start[1:] @ logs.mean(axis=1)[[NAMES.index(name) - 1 for name in exponents]]
+    return {
+        "equation": " ".join(["D_T = k", *(FACTORS[name] for name in exponents)]),
+        "coefficients": {"ln_k": float(ln_k)} | dict(zip(exponents, start[1:].tolist(), strict=True)),
+        "status": best.status,
+        "starts": {"tried": best.starts, "agreed": best.agreed},
+        "held_out": held_out,
+    }
+
+
+def loss_at(cells: Cells, chosen: np.ndarray, log_d_e: np.ndarray) -> np.ndarray:
+    """The from-scratch loss at D_E (draws, cells), at the N of the cells `chosen`; beyond the grid, its power law's."""
+    loss = np.full(log_d_e.shape, np.nan)
+    for curve in cells.curves:
+        mine = np.isin(chosen, curve.cells)
+        at, measured = log_d_e[:, mine], cells.scratch.test_loss.to_numpy()[curve.points]
+        inside = np.exp(np.interp(at, curve.log_d, np.log(curve.clean(measured))))
+        law = curve.power_law(measured)
+        beyond = np.nan if law is None else law.loss(np.exp(at))
+        loss[:, mine] = np.where((at >= curve.log_d[0]) & (at <= curve.log_d[-1]), inside, beyond)
+    return loss
+
+
+def _law_of_loss(law: LossLaw, losses: Losses, fit: SourceFit, scored: np.ndarray) -> dict[str, Any]:
+    everything = np.ones(len(losses.tuned), dtype=bool)
+    best = fit_losses(law, losses, everything)
+    held_out = {}
+    for name, folds in _held_out(fit, scored):
+        predicted = np.stack([fit_losses(law, losses, ~fold, best).predicted for fold in folds])
+        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored)
+    return {
+        "equation": law.equation,
+        "coefficients": best.coefficients,
+        "status": best.status,
+        "starts": {"tried": best.starts, "agreed": best.agreed},
+        "held_out": held_out,
+    }

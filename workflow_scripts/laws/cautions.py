@@ -1,0 +1,115 @@
+"""What the data of a transfer law does not support, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.laws.bootstrap import Fitted, SourceFit
+
+ENOUGH_CELLS = 20
+ENOUGH_DECADES = {"D_F": 1.0, "N": 1.5}
+LARGE_MISS = 2.0
+LARGE_MISFIT = 2.0
+WIDE_GAP = 10 ** (1 / 3) * 1.05
+"""The from-scratch grid should have three points a decade or more."""
+TINY_TOKENS = 2.5
+"""Bytes a token: GPT-2's has 3 and more on Python."""
+WIDE_REACH = 3.0
+"""A factor that D_T may be off by ten times beyond the cells."""
+
+
+def cautions(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[str, Any]) -> Iterator[str]:
+    """Sentences on a fitted law, whose entry in `transfer_law.json` is `summary` and whose cells are `cells`."""
+    if _holds_zero(summary["beta"]):
+        yield "The interval of beta holds 0: these cells do not show that transfer grows with model size."
+    if _holds_zero(summary["alpha"]):
+        yield "The interval of alpha holds 0: these cells do not show how transfer changes with D_F."
+    if len(cells) < ENOUGH_CELLS:
+        yield f"The fit rests on {len(cells)} cells, fewer than {ENOUGH_CELLS}."
+    for name, values in {"D_F": cells.d_f, "N": cells.n_params}.items():
+        decades = float(np.log10(values.max() / values.min()))
+        if decades < ENOUGH_DECADES[name] - 1e-9:
+            yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
+    yield from limits(fitted, fit.source, cells)
+    if fit.best.status != "ok":
+        yield f"The optimum is {fit.best.status}: the coefficients are not to be trusted; more cells or sizes are needed."
+    if fit.squares > LARGE_MISFIT * fit.expected_squares and fit.extra_deviation > 0:
+        yield (
+            f"Cells scatter about the law by {np.expm1(fit.extra_deviation):.0%} of D_E beyond what seeds explain:"
+            " the law is not the whole story here."
+        )
+    yield from _unsure_draws(summary)
+    yield from _prediction(summary)
+
+
+def _unsure_draws(summary: dict[str, Any]) -> Iterator[str]:
+    number, unfinished, on_a_bound = summary["draws"].values()
+    if unfinished > number // 100:
+        yield f"{unfinished} of {number} draws did not converge."
+    if on_a_bound > number // 40:
+        yield f"{on_a_bound} of {number} draws end on a bound of the search: ends of intervals there are unknown."
+    for name, other in summary["estimators"].items():
+        if undefined := other["draws"]["undefined"]:
+            yield f"The estimator {name} is undefined in {undefined} of {number} draws."
+
+
+def _prediction(summary: dict[str, Any]) -> Iterator[str]:
+    for axis, name in {"size": "largest_size_error_factor", "D_F": "largest_d_f_error_factor"}.items():
+        miss = summary[name]
+        if miss is None:
+            yield f"The largest {axis} could not be predicted from the smaller ones."
+        elif miss > LARGE_MISS:
+            yield f"Fitted to the smaller {axis}s, the law misses D_T of the largest by a factor {miss:.2f}."
+    for axis, name in {"N": "n_params", "D_F": "d_f"}.items():
+        factor = summary["reach"][name]["interval_factor_at_10x"]
+        if factor is None or factor > WIDE_REACH:
+            spans = "without limit" if factor is None or factor > 1e6 else f"a factor {factor:.2g}"
+            yield f"Ten times beyond the largest {axis} of the fit, the 95 % interval of D_T spans {spans}."
+
+
+def _holds_zero(interval: dict[str, float | None]) -> bool:
+    """Whether 0 cannot be excluded; an unknown end excludes nothing."""
+    low, high = interval["low"], interval["high"]
+    return not (low is not None and low > 0) and not (high is not None and high < 0)
+
+
+def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
+    """Sentences on what the cells of the fit are, whether or not they are enough for a law."""
+    regimes = {name: int((cells.regime == name).sum()) for name in ("low", "medium", "high", "unknown")}
+    if elsewhere := len(cells) - regimes["low"]:
+        counts = ", ".join(f"{name} {n}" for name, n in regimes.items() if n)
+        yield (
+            f"{elsewhere} of {len(cells)} cells of the fit are not known to be in the low-data regime, where the paper"
+            f" fits its law ({counts})."
+        )
+    if outside := int((cells.censored != "none").sum()):
+        yield f"{outside} of {len(cells)} cells of the fit are outside the from-scratch curves and count as limits."
+    if at_budget := int(cells.lower_bound.sum()):
+        yield f"{at_budget} of {len(cells)} cells of the fit stopped at their budget: their D_E count as lower limits."
+    ours = (fitted.table.source == source) & (fitted.table.unit == fitted.unit)
+    if bounds := int((ours & fitted.table.upper_bound).sum()):
+        yield f"Read from a from-scratch run at its budget, thus upper limits and kept out of the fit: {bounds} cells."
+    if wide := int((cells.d_e_gap > WIDE_GAP).sum()):
+        yield (
+            f"{wide} of {len(cells)} cells of the fit are read between from-scratch D that differ by up to a factor"
+            f" {cells.d_e_gap.max():.2g}; three points a decade or more are needed there."
+        )
+    if hurt := int((cells.verdict == "hurts").sum()):
+        yield f"In {hurt} of {len(cells)} cells of the fit pre-training hurts (ossification), which no such law describes."
+    if fitted.cells[fitted.unit].pretrain_seeds < 2:
+        yield "One pre-training seed: every interval is conditional on the pre-trained weights."
+    if not fitted.cells[fitted.unit].noise.from_seeds:
+        yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."
+    yield from _small_vocabulary(fitted.bytes_per_token)
+
+
+def _small_vocabulary(bytes_per_token: float | None) -> Iterator[str]:
+    if bytes_per_token is not None and bytes_per_token < TINY_TOKENS:
+        yield (
+            f"A token is {bytes_per_token:.1f} bytes: a tiny vocabulary, so losses in nats per token, k and N without"
+            " embeddings are not those of models with a usual one."
+        )

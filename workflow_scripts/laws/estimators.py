@@ -1,0 +1,182 @@
+"""Other estimators of the transfer law, which stand beside the default: where they part from it, and why.
+
+`plane` and `fit_of_fits` (the paper's) work on ln D_T, so they drop cells by outcome, and weight all cells alike
+although the noise of ln D_T is D_E / D_T times that of ln D_E.  `robust` is the default with Huber's loss.  `parametric`
+is the default on D_E from power laws through the from-scratch curves.  Arrays are (draws, cells); D is in characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from workflow_scripts.laws.bootstrap import SourceFit
+from workflow_scripts.laws.likelihood import Observed
+from workflow_scripts.laws.transfer_law import Design, Law, fit_from_many_starts, fit_law, start_of
+
+HUBER = 1.345
+"""Deviations from which on a cell counts less: 95 % efficient on normal noise (Huber 1964)."""
+ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimator's law (one draw), its draws, the cells (cells,) it rests on, and how it parts from the default."""
+
+    description: str
+    law: Law
+    draws: Law
+    used: np.ndarray
+    steps: dict[str, Law]
+    """From the default to this estimator, a change at a time: what was changed -> the law after it."""
+    why: str
+
+
+def estimates(fit: SourceFit) -> dict[str, Estimate]:
+    """Every estimator but the default, by name."""
+    return {"plane": _plane(fit), "fit_of_fits": _fit_of_fits(fit), "robust": _robust(fit)} | (
+        {"parametric": _parametric(fit)} if fit.parametric else {}
+    )
+
+
+def plane(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
+    """Ordinary least squares of ln D_T on 1, ln D_F, ln N over cells with D_T > 0 inside the curve; and which those are.
+
+    Coefficients are NaN where fewer than 3 cells, or cells on a line, remain.
+    """
+    d_t, used = _positive_transfer(design, observed)
+    terms, weights = design.terms().values, used.astype(float)
+    moments = np.einsum("dc,ci,cj->dij", weights, terms, terms)
+    target = np.einsum("dc,ci,dc->di", weights, terms, np.log(np.where(used, d_t, 1.0)))
+    solvable = np.linalg.cond(moments) < 1e10
+    solution = np.full(target.shape, np.nan)
+    solution[solvable] = np.linalg.solve(moments[solvable], target[solvable][:, :, None])[:, :, 0]
+    level, alpha, beta = solution.T
+    x, z = design.logs().mean(axis=1)
+    return _explicit(level - alpha * x - beta * z, alpha, beta), used
+
+
+def fit_of_fits(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
+    """The paper's estimator (its eqs. C.1 and B.2), over the cells of `plane`; and which those are.
+
+    For each D_F the line logit(D_T / D_E) = ln(D_T / D_F) = beta (ln N - ln N*), with one beta for all; then the
+    intercepts against ln D_F, each D_F counting the same, have the slope alpha - 1 and the intercept ln k.
+    """
+    d_t, used = _positive_transfer(design, observed)
+    log_n, odds = np.log(design.n_params), np.log(np.where(used, d_t, 1.0) / design.d_f)
+    values, group = np.unique(design.d_f, return_inverse=True)
+    member = np.equal.outer(np.arange(len(values)), group)[None] & used[:, None, :]
+    count = member.sum(axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_log_n = (member * log_n).sum(axis=2) / count
+        mean_odds = (member * odds[:, None, :]).sum(axis=2) / count
+        off_n = np.where(used, log_n - np.take_along_axis(mean_log_n, np.broadcast_to(group, used.shape), axis=1), 0.0)
+        beta = (off_n * odds * used).sum(axis=1) / (off_n**2).sum(axis=1)
+        intercept = mean_odds - beta[:, None] * mean_log_n
+        there = count > 0
+        x = np.where(there, np.log(values), 0.0)
+        off_x = np.where(there, x - (x.sum(axis=1) / there.sum(axis=1))[:, None], 0.0)
+        slope = (off_x * np.where(there, intercept, 0.0)).sum(axis=1) / (off_x**2).sum(axis=1)
+        ln_k = (np.where(there, intercept, 0.0).sum(axis=1) - slope * x.sum(axis=1)) / there.sum(axis=1)
+    return _explicit(ln_k, slope + 1, beta), used
+
+
+def robust(design: Design, observed: Observed, starts: np.ndarray) -> tuple[Law, np.ndarray]:
+    """The default with Huber's loss, by reweighting; and by how much the deviation of each cell was stretched.
+
+    The scale of the residuals is their median absolute deviation, where that is below the stated noise.
+    """
+    inside = observed.side == 0
+    law, stretch = fit_law(design, observed, starts), np.ones(inside.shape)
+    for _ in range(ROUNDS):
+        away = np.abs(law.log_d_e(design) - observed.log_d_e) / design.deviation
+        median = np.ma.median(np.ma.masked_array(away, ~inside), axis=1).filled(1.0)[:, None]
+        scale = np.clip(1.4826 * median, 1e-6, 1.0)
+        before, stretch = stretch, np.where(inside, np.sqrt(np.maximum(away / (HUBER * scale), 1.0)), 1.0)
+        law = fit_law(design, observed, start_of(law, design), design.deviation * stretch)
+        if np.abs(stretch - before).max() < 1e-3:
+            break
+    return law, stretch
+
+
+def _positive_transfer(design: Design, observed: Observed) -> tuple[np.ndarray, np.ndarray]:
+    d_t = np.exp(observed.log_d_e) - design.d_f
+    return d_t, (observed.side == 0) & (d_t > 0)
+
+
+def _explicit(ln_k: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> Law:
+    solved = np.isfinite(ln_k) & np.isfinite(alpha) & np.isfinite(beta)
+    ln_k, alpha, beta = (np.where(solved, value, np.nan) for value in (ln_k, alpha, beta))
+    return Law(ln_k, alpha, beta, np.full(len(ln_k), np.nan), solved, np.zeros((len(ln_k), 3), dtype=int))
+
+
+def _on_their_cells(fit: SourceFit, used: np.ndarray) -> Law:
+    """The default over the cells that the plane keeps; as it was where it keeps all."""
+    if used.all():
+        return fit.best.law
+    if used.sum() < 3:
+        return _explicit(*(np.full(1, np.nan) for _ in range(3)))
+    return fit_from_many_starts(fit.design.take(used), fit.observed.take(used)).law
+
+
+DROPPED = "cells without a ln D_T are dropped"
+WEIGHTS = "cells count alike, in ln D_T"
+
+
+def _plane(fit: SourceFit) -> Estimate:
+    law, (used,) = plane(fit.design, fit.observed)
+    factor = np.exp(fit.observed.log_d_e[0])[used] / (np.exp(fit.observed.log_d_e[0]) - fit.design.d_f)[used]
+    noise = f"{factor.min():.2g} to {factor.max():.2g} times" if used.any() else "D_E / D_T times"
+    outside = int((fit.observed.side != 0).sum())
+    return Estimate(
+        "ordinary least squares of ln D_T",
+        law,
+        plane(fit.design, fit.drawn)[0],
+        used,
+        {DROPPED: _on_their_cells(fit, used), WEIGHTS: law},
+        f"It drops {(~used).sum()} of {len(used)} cells by outcome ({outside} limits, {(~used).sum() - outside} with"
+        f" D_T <= 0), and weights the others alike although the noise of ln D_T is {noise} that of ln D_E.",
+    )
+
+
+def _fit_of_fits(fit: SourceFit) -> Estimate:
+    flat, one = _plane(fit), fit_of_fits(fit.design, fit.observed)[0]
+    return Estimate(
+        "one N* for each D_F with a shared slope, then a line across D_F (the paper's)",
+        one,
+        fit_of_fits(fit.design, fit.drawn)[0],
+        flat.used,
+        flat.steps | {"every D_F counts alike, whatever its cells": one},
+        flat.why + " Its slope in N is taken within each D_F, and each D_F counts alike however many cells it keeps.",
+    )
+
+
+def _robust(fit: SourceFit) -> Estimate:
+    start: Callable[[Law], np.ndarray] = lambda law: start_of(law, fit.design)  # noqa: E731
+    law, (stretch,) = robust(fit.design, fit.observed, start(fit.best.law))
+    return Estimate(
+        "the default with Huber's loss",
+        law,
+        robust(fit.design, fit.drawn, start(fit.draws))[0],
+        np.ones(len(stretch), dtype=bool),
+        {"cells far from the law count less": law},
+        f"{(stretch > 1).sum()} of {len(stretch)} cells lie further than {HUBER} deviations from the law and count less.",
+    )
+
+
+def _parametric(fit: SourceFit) -> Estimate:
+    one, many = fit.parametric, fit.parametric_drawn
+    best = fit_from_many_starts(fit.design, one)
+    apart = np.abs(one.log_d_e - fit.observed.log_d_e)[(one.side == 0) & (fit.observed.side == 0)]
+    widest = f"by up to {np.expm1(apart.max()):.0%}" if len(apart) else "nowhere both inside the grid"
+    return Estimate(
+        "the default on D_E from power laws through the from-scratch curves",
+        best.law,
+        fit_law(fit.design, many, start_of(best.law, fit.design)),
+        np.ones(len(fit.design.d_f), dtype=bool),
+        {"D_E from L = E + B D^-b instead of interpolation": best.law},
+        f"The two readings of D_E differ {widest}; the power law smooths over the noise of single points, and is wrong"
+        " where a curve is none.",
+    )

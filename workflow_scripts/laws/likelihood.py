@@ -1,0 +1,170 @@
+"""The likelihood of ln D_E under laws that are linear in ln D_T, and its maximum.
+
+ln D_T is a sum of terms times coefficients, and ln D_E = ln(D_F + D_T) plus normal noise.  Cells outside the
+from-scratch curve enter by the probability of lying there (Tobin 1958), cells with D_T <= 0 as they are.  Many data
+sets over the same cells are fitted at once: arrays are (draws, cells).  D is in characters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_ndtr
+
+EXPONENT_BOUND = 4.0
+LEVEL_BOUND = 14.0
+"""ln D_T at the centre of the cells stays within this of their mean ln D_F: a factor of a million either way."""
+STEPS = 100
+FLAT = 1e-8
+"""Converged is where a Newton step along any axis would gain less than this fraction of the objective."""
+AGREEMENT = 1e-6
+"""Two starts agree if their objectives differ by less."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """ln D_E (draws, cells), or its limit where `side` is +1 (D_E lies above it) or -1 (below it)."""
+
+    log_d_e: np.ndarray
+    side: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Observed:
+        return Observed(self.log_d_e[:, chosen], self.side[:, chosen])
+
+    def repeated(self, times: int) -> Observed:
+        """One data set, `times` over."""
+        return Observed(np.repeat(self.log_d_e, times, axis=0), np.repeat(self.side, times, axis=0))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """ln D_T = values @ coefficients."""
+
+    values: np.ndarray
+    """(cells, coefficients): indicators for levels, centred logarithms for exponents."""
+    level: np.ndarray
+    """(coefficients,): whether it is a level of ln D_T; the others are exponents."""
+    log_d_f: np.ndarray
+    """(cells,)"""
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        centre = np.where(self.level, self.log_d_f.mean(), 0.0)
+        reach = np.where(self.level, LEVEL_BOUND, EXPONENT_BOUND)
+        return centre - reach, centre + reach
+
+    def log_d_e(self, coefficients: np.ndarray) -> np.ndarray:
+        """(draws, cells)"""
+        return np.logaddexp(self.log_d_f, coefficients @ self.values.T)
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """Of many fits: `coefficients` (draws, coefficients), the others (draws,)."""
+
+    coefficients: np.ndarray
+    objective: np.ndarray
+    """Minus the log-likelihood, without constants."""
+    converged: np.ndarray
+    on_bound: np.ndarray
+    """(draws, coefficients): -1 or +1 where one ended on its lower or upper bound, else 0."""
+
+
+def maximise(terms: Terms, deviation: np.ndarray, observed: Observed, starts: np.ndarray) -> Maximum:
+    """Levenberg-Marquardt with all draws side by side, inside wide bounds, from one start (coefficients,) or one a draw.
+
+    `deviation` of the noise of ln D_E is (cells,) or (draws, cells); infinite leaves a cell out.
+    """
+    lower, upper = terms.bounds()
+    n_draws, size = len(observed.log_d_e), len(lower)
+    position = np.clip(np.broadcast_to(np.asarray(starts, dtype=float), (n_draws, size)), lower, upper)
+    objective, gradient, curvature = _likelihood(position, terms, deviation, observed)
+    damping, still = np.full(n_draws, 1e-3), np.zeros(n_draws, dtype=bool)
+    for _ in range(STEPS):
+        scale = np.maximum(np.einsum("dii->di", curvature), 1e-12)
+        damped = curvature + (damping[:, None] * scale)[:, :, None] * np.eye(size)
+        free = ~_held(position, gradient, lower, upper)
+        damped = np.where(free[:, :, None] & free[:, None, :], damped, np.eye(size))
+        step = np.linalg.solve(damped, -(gradient * free)[:, :, None])[:, :, 0]
+        proposal = np.clip(position + step, lower, upper)
+        moved = np.abs(proposal - position).max(axis=1)
+        trial = _likelihood(proposal, terms, deviation, observed)
+        better = trial[0] <= objective
+        still |= moved < 1e-8
+        position[better], objective[better] = proposal[better], trial[0][better]
+        gradient[better], curvature[better] = trial[1][better], trial[2][better]
+        damping = np.where(better, np.maximum(damping / 5, 1e-9), np.minimum(damping * 4, 1e12))
+        if still.all():
+            break
+    scale = np.maximum(np.einsum("dii->di", curvature), 1e-12)
+    left_to_gain = np.where(_held(position, gradient, lower, upper), 0.0, gradient**2 / scale).sum(axis=1)
+    return Maximum(
+        position,
+        objective,
+        still & (left_to_gain < FLAT * (1 + objective)),
+        np.where(position <= lower, -1, np.where(position >= upper, 1, 0)),
+    )
+
+
+def _held(position: np.ndarray, gradient: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """(draws, coefficients): those on a bound that the objective pushes further out."""
+    return ((position <= lower) & (gradient > 0)) | ((position >= upper) & (gradient < 0))
+
+
+def _likelihood(
+    position: np.ndarray, terms: Terms, deviation: np.ndarray, observed: Observed
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Objective (draws,), gradient (draws, c) and curvature (draws, c, c) at `position` (draws, c).
+
+    The curvature is the Hessian where that is positive definite, elsewhere its Gauss-Newton part.
+    """
+    log_d_t = position @ terms.values.T
+    log_d_e = np.logaddexp(terms.log_d_f, log_d_t)
+    away = (log_d_e - observed.log_d_e) / deviation
+    outside = observed.side != 0
+    value, first, second = 0.5 * away**2, away / deviation, 1 / np.broadcast_to(deviation, away.shape) ** 2
+    if outside.any():
+        signed = away * observed.side
+        log_mass = log_ndtr(signed)
+        hazard = np.exp(-0.5 * signed**2 - 0.5 * np.log(2 * np.pi) - log_mass)
+        value = np.where(outside, -log_mass, value)
+        first = np.where(outside, -hazard * observed.side / deviation, first)
+        second = np.where(outside, hazard * (signed + hazard) / deviation**2, second)
+    share = np.exp(log_d_t - log_d_e)
+    size = terms.values.shape[1]
+    products = (terms.values[:, :, None] * terms.values[:, None, :]).reshape(-1, size**2)
+    gauss_newton = (second * share**2 @ products).reshape(-1, size, size)
+    hessian = gauss_newton + (first * share * (1 - share) @ products).reshape(-1, size, size)
+    eigenvalues = np.linalg.eigvalsh(hessian)
+    definite = eigenvalues[:, 0] > 1e-9 * eigenvalues[:, -1]
+    return (
+        value.sum(axis=1),
+        (first * share) @ terms.values,
+        np.where(definite[:, None, None], hessian, gauss_newton),
+    )
+
+
+@dataclass(frozen=True)
+class BestOfStarts:
+    """The best of many starts for a single data set."""
+
+    maximum: Maximum
+    """Of one draw."""
+    starts: int
+    agreed: int
+
+    @property
+    def status(self) -> str:
+        """`ok`, `on a bound` or `not converged`."""
+        if self.maximum.on_bound.any():
+            return "on a bound"
+        return "ok" if self.maximum.converged[0] else "not converged"
+
+
+def maximise_from_many(terms: Terms, deviation: np.ndarray, observed: Observed, starts: np.ndarray) -> BestOfStarts:
+    """From every row of `starts` (starts, coefficients); `observed` has one draw, `deviation` is (cells,)."""
+    found = maximise(terms, deviation, observed.repeated(len(starts)), starts)
+    best = int(found.objective.argmin())
+    agreed = int((found.objective <= found.objective[best] + AGREEMENT * (1 + found.objective[best])).sum())
+    one = Maximum(*(getattr(found, name)[best : best + 1] for name in Maximum.__dataclass_fields__))
+    return BestOfStarts(one, len(starts), agreed)

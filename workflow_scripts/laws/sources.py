@@ -1,0 +1,112 @@
+"""Are alpha and beta the same for all sources?  The paper says beta is (Hernandez et al. 2021, section 2.2).
+
+All sources are read from the same from-scratch curves and fine-tuned on the same prefixes, so their draws belong
+together: differences of exponents are taken draw by draw.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2
+
+from workflow_scripts.laws.alternatives import held_out_error, loss_at
+from workflow_scripts.laws.bootstrap import Fitted
+from workflow_scripts.laws.likelihood import Observed, Terms, maximise, maximise_from_many
+
+EXPONENTS = ("alpha", "beta")
+MODELS = {"separate": (), "shared_beta": ("beta",), "shared_alpha": ("alpha",), "shared_both": EXPONENTS}
+"""Exponents that all sources have in common; each has its own k."""
+
+
+def across_sources(fitted: Fitted) -> dict[str, Any] | None:
+    """Tests of shared exponents, and models with and without them on held-out cells; None for fewer than two laws."""
+    if len(fitted.laws) < 2:
+        return None
+    return {
+        "sources": [fit.source for fit in fitted.laws],
+        "differences": {name: _difference(fitted, name) for name in EXPONENTS},
+        "models": {name: _model(fitted, shared) for name, shared in MODELS.items()},
+    }
+
+
+def _difference(fitted: Fitted, name: str) -> dict[str, Any]:
+    """Pairwise differences with 95 % intervals, and Wald's test that the exponent is the same for all sources."""
+    estimates = np.array([getattr(fit.best.law, name)[0] for fit in fitted.laws])
+    draws = np.stack([getattr(fit.draws, name) for fit in fitted.laws], axis=1)
+    pairs = []
+    for one, other in combinations(range(len(estimates)), 2):
+        low, high = np.quantile(draws[:, one] - draws[:, other], [0.025, 0.975]).tolist()
+        pairs.append(
+            {
+                "sources": [fitted.laws[one].source, fitted.laws[other].source],
+                "difference": {"estimate": float(estimates[one] - estimates[other]), "low": low, "high": high},
+            }
+        )
+    away, spread = np.diff(estimates), np.atleast_2d(np.cov(np.diff(draws, axis=1).T))
+    statistic = float(away @ np.linalg.pinv(spread) @ away)
+    return {"pairs": pairs, "chi_squared": statistic, "p_value_of_shared": float(chi2.sf(statistic, len(away)))}
+
+
+def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
+    laws, cells = fitted.laws, fitted.cells[fitted.unit]
+    terms, names = _terms(fitted, shared)
+    deviation = np.concatenate([fit.design.deviation for fit in laws])
+    observed, drawn = (
+        Observed(*(np.concatenate(parts, axis=1) for parts in zip(*((o.log_d_e, o.side) for o in each), strict=True)))
+        for each in ([fit.observed for fit in laws], [fit.drawn for fit in laws])
+    )
+    best = maximise_from_many(terms, deviation, observed, _starts(fitted, names))
+    start = best.maximum.coefficients[0]
+    draws = maximise(terms, deviation, drawn, start).coefficients
+    ends = np.quantile(draws, [0.025, 0.975], axis=0)
+    n_params, d_f = (np.concatenate([getattr(fit.design, name) for fit in laws]) for name in ("n_params", "d_f"))
+    chosen = np.concatenate([fit.chosen for fit in laws])
+    measured, at_budget = (cells.tuned[name].to_numpy()[chosen] for name in ("test_loss", "hit_budget"))
+    folds = {"largest_n": (n_params == n_params.max())[None], "largest_d_f": (d_f == d_f.max())[None]}
+    held_out = {}
+    for name, fold in (folds | {"each_cell": np.eye(len(chosen), dtype=bool)}).items():
+        found = maximise(terms, np.where(fold, np.inf, deviation), observed.repeated(len(fold)), start)
+        known = [np.linalg.matrix_rank(terms.values[~one]) == len(names) for one in fold]
+        predicted = np.where(
+            np.array(known)[:, None], loss_at(cells, chosen, terms.log_d_e(found.coefficients)), np.nan
+        )
+        held_out[name] = held_out_error(predicted, measured, fold & ~at_budget)
+    return {
+        "exponents": {
+            name: {"estimate": float(start[i]), "low": float(ends[0, i]), "high": float(ends[1, i])}
+            for i, name in enumerate(names)
+            if not terms.level[i]
+        },
+        "status": best.status,
+        "starts": {"tried": best.starts, "agreed": best.agreed},
+        "held_out": held_out,
+    }
+
+
+def _terms(fitted: Fitted, shared: tuple[str, ...]) -> tuple[Terms, list[str]]:
+    """Indicators of the sources, then each exponent once or once a source; and the names, `beta` or `beta:english`."""
+    member = np.repeat(np.eye(len(fitted.laws)), [len(fit.chosen) for fit in fitted.laws], axis=0)
+    sources = [fit.source for fit in fitted.laws]
+    values, names = [member], [f"level:{source}" for source in sources]
+    logs = np.concatenate([fit.design.logs() for fit in fitted.laws], axis=1)
+    for name, log in zip(EXPONENTS, logs - logs.mean(axis=1, keepdims=True), strict=True):
+        values.append(log[:, None] if name in shared else member * log[:, None])
+        names += [name] if name in shared else [f"{name}:{source}" for source in sources]
+    values = np.concatenate(values, axis=1)
+    return Terms(values, np.array([name.startswith("level") for name in names]), logs[0]), names
+
+
+def _starts(fitted: Fitted, names: list[str]) -> np.ndarray:
+    """The separate laws, with each source's exponents for those that are shared, and their mean."""
+    logs = np.concatenate([fit.design.logs() for fit in fitted.laws], axis=1).mean(axis=1)
+    own = {}
+    for fit in fitted.laws:
+        law = fit.best.law
+        own |= {f"{name}:{fit.source}": getattr(law, name)[0] for name in EXPONENTS}
+        own[f"level:{fit.source}"] = law.ln_k[0] + law.alpha[0] * logs[0] + law.beta[0] * logs[1]
+    mean = {name: np.mean([own[f"{name}:{fit.source}"] for fit in fitted.laws]) for name in EXPONENTS}
+    each = [mean] + [{name: own[f"{name}:{fit.source}"] for name in EXPONENTS} for fit in fitted.laws]
+    return np.array([[(own | one)[name] for name in names] for one in each])
