@@ -221,7 +221,9 @@ def exchange(forecast: Forecast, question: Question) -> Answer:
         "worth more characters": lambda row: said(row["more_characters"]),
     }
     last = {row["source"]: row for row in rows if row["source"] != SCRATCH}
-    return Answer("More data or a larger model", [_step(row, question) for row in last.values()], rows, columns)
+    sentences = [_step(row, question) for row in last.values()]
+    sentences = sentences or ["No two sizes can be compared within the limits."]
+    return Answer("More data or a larger model", sentences, rows, columns)
 
 
 def _step(row: dict[str, Any], question: Question) -> str:

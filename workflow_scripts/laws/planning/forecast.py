@@ -22,8 +22,6 @@ import pandas as pd
 from workflow_scripts.files import read_json
 from workflow_scripts.laws.curves import clean_curve
 
-DRAWS = ("draws.parquet", "transfer_law_draws.parquet")
-"""Names of the file of draws, now and before."""
 SCRATCH = "scratch"
 """Stands beside the sources: no pre-training at all."""
 N_REACH = 2.0
@@ -246,10 +244,8 @@ def people(value: float) -> str:
 def read_forecast(folder: Path, seed: int = 0) -> Forecast:
     """Reads what `python -m workflow_scripts.laws fit` wrote into `folder`.  Raises PlanError."""
     law = _read(folder / "transfer_law.json", read_json)
-    draws_file = next((name for name in DRAWS if (folder / name).is_file()), DRAWS[0])
     draws, cells, points = (
-        _read(folder / name, pd.read_parquet)
-        for name in (draws_file, "effective_data.parquet", "scratch_curves.parquet")
+        _read(folder / f"{name}.parquet", pd.read_parquet) for name in ("draws", "effective_data", "scratch_curves")
     )
     fitted = {source: found for source, found in law["sources"].items() if found["k"]["estimate"] is not None}
     if not fitted:
