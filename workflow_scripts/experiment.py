@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from workflow_scripts.corpora.sources import Source
+from workflow_scripts.strict import Strict
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
@@ -23,41 +25,6 @@ Characters = Annotated[int, Field(gt=0)]
 
 class ConfigurationError(ValueError):
     """The configuration cannot be used; the message names the key, the value and what is allowed."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, values: Any) -> Any:
-        if isinstance(values, dict) and (unknown := sorted(set(values) - set(cls.model_fields))):
-            raise ValueError(f"unknown key {', '.join(map(repr, unknown))}; known are {', '.join(cls.model_fields)}")
-        return values
-
-
-class PackageSource(Strict):
-    """Documents inside a wheel of the package index, pinned with its sha256 in `config/packages.txt`."""
-
-    kind: Literal["packages"]
-    package: str
-    reader: str
-    """Name of the function in `workflow_scripts/corpora/packages.py` that reads this wheel."""
-    enabled: bool = True
-
-
-class FilesSource(Strict):
-    """A user's own files: text, JSON lines or parquet (a named text column)."""
-
-    kind: Literal["files"]
-    path: str
-    """A path or glob, relative to the repository's root or absolute."""
-    text: str = "text"
-    """Column or key that holds the text, in JSON lines and parquet."""
-    enabled: bool = True
-
-
-Source = Annotated[PackageSource | FilesSource, Field(discriminator="kind")]
 
 
 class Splits(Strict):
@@ -360,7 +327,10 @@ def explain(error: ValidationError, name: str) -> str:
     """One line a problem: the key, the value found, what is allowed."""
     lines = []
     for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"] if part not in ("packages", "files")) or "(top level)"
+        place = problem["loc"]
+        if place[:1] == ("corpora",):
+            place = place[:3] + place[4:]  # the fourth is the kind of the source
+        key = ".".join(map(str, place)) or "(top level)"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"

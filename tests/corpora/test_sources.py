@@ -1,0 +1,52 @@
+"""Sources in the configuration: every kind is named by a path, and a mistake is answered with what is known."""
+
+import pytest
+import yaml
+
+from tests.corpora.dumps import FORMATS, source
+from workflow_scripts.corpora.readers import FORMATS as KINDS
+from workflow_scripts.experiment import ConfigurationError, Experiment
+
+
+def parse(given: dict) -> Experiment:
+    with open("config/config.yaml") as file:
+        config = yaml.safe_load(file)
+    config["corpora"]["english"] = {"books": given}
+    return Experiment.parse(config, "mine.yaml")
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_is_named_by_a_path_and_may_set_a_limit(kind):
+    given = {"kind": kind, "path": "dumps/*"} | ({"extensions": ["py"]} if kind == "github" else {})
+    assert parse(given).corpora["english"]["books"].set_aside == 0.001
+    assert parse(given | {"set_aside": 0.01}).corpora["english"]["books"].set_aside == 0.01
+    assert kind in {form.kind for form in FORMATS} | {"books"}, "no test writes this kind"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kind": "webtexts", "path": "x"}, "'webtext', 'common_crawl', 'wikipedia', 'books', 'community_qa'"),
+        ({"kind": "webtext", "path": "x", "text": "body"}, "unknown key 'text'; known are path, set_aside, enabled"),
+        ({"kind": "books"}, "corpora.english.books.path: Field required"),
+        ({"kind": "github", "path": "x"}, "corpora.english.books.extensions: Field required"),
+        ({"kind": "github", "path": "x", "extensions": []}, "corpora.english.books.extensions: "),
+        ({"kind": "github", "path": "x", "extensions": ["*.py"]}, "corpora.english.books.extensions.0: "),
+        ({"kind": "oscar", "path": "x", "set_aside": 1.5}, "corpora.english.books.set_aside: "),
+    ],
+)
+def test_a_mistake_is_answered_with_the_key_and_what_is_allowed(given, message):
+    with pytest.raises(ConfigurationError) as error:
+        parse(given)
+    assert message in str(error.value)
+
+
+def test_a_glob_finds_files_and_for_code_folders(tmp_path):
+    for name in ("a/x.py", "a/b/y.py", "c.zip"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert source("files", path=f"{tmp_path}/**").inputs() == [
+        f"{tmp_path}/{n}" for n in ("a/b/y.py", "a/x.py", "c.zip")
+    ]
+    assert source("github", path=f"{tmp_path}/*").inputs() == [f"{tmp_path}/a", f"{tmp_path}/c.zip"]
+    assert source("github", path=f"{tmp_path}/**").inputs() == [f"{tmp_path}/"]

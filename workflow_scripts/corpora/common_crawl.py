@@ -1,0 +1,108 @@
+"""Common Crawl: WET (plain text) and WARC (HTML to text); C4's JSON lines are read as rows.
+
+fastwarc reads the containers, and resiliparse turns HTML into text as for DataComp-LM (Li et al. 2024, section 4.2).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+
+from workflow_scripts.corpora.containers import BUFFER, bounded, check_head, unchanged
+from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.corpora.records import Document, LeftOut, Unreadable, decoded
+
+RECORDS = WarcRecordType.conversion | WarcRecordType.response
+_GZIP = b"\x1f\x8b\x08"
+
+
+def read_warc(path: Path) -> Iterator[Document]:
+    """WET conversion records as they are, and the HTML of WARC responses as text; ids are `<path>:<record>`, from 1.
+
+    A damaged record is set aside and the next one sought; offsets are in the file as it is, compressed.  HTML is decoded
+    as browsers do: by the declared encoding, a byte that it does not know as U+FFFD.  Memory: one record.  Raises
+    CorpusError if the file is empty, no WARC file, cut off, or changed while read.
+    """
+    with unchanged(path):
+        check_head(path)
+        with open(path, "rb") as file:
+            for number, found in enumerate(_documents(path, file), 1):
+                yield f"{path}:{number}", found
+
+
+def _documents(path: Path, file: BinaryIO) -> Iterator[str | Unreadable | LeftOut]:
+    start: int | None = 0
+    gap: Unreadable | None = None  # damage before `start` that may be the record at `start`
+    while start is not None:
+        file.seek(start)
+        last, in_record = start, True
+        try:
+            for record in ArchiveIterator(file, record_types=RECORDS, auto_decode="none"):
+                last, in_record = start + record.stream_pos, True
+                found = _text_of(record, last)
+                if gap is not None:
+                    yield gap
+                    gap = None
+                yield found
+                in_record = False
+            return
+        except OSError as error:
+            start = _next_member(file, last + 1)
+            if start is None:
+                raise CorpusError(
+                    f"{path}: cut off or damaged at byte {last:,} (compressed): {error}; fetch it again"
+                ) from error
+            if in_record:
+                yield Unreadable("broken_record", start - last, last)
+                gap = None
+            else:
+                gap = Unreadable("broken_record", 0, last)
+
+
+def _next_member(file: BinaryIO, start: int) -> int | None:
+    """Where the first gzip member at or after `start` that holds a WARC record begins."""
+    file.seek(start)
+    overlap = b""
+    while block := file.read(BUFFER):
+        data = overlap + block
+        place = data.find(_GZIP)
+        while place >= 0:
+            offset = start - len(overlap) + place
+            if _holds_warc(file, offset):
+                return offset
+            place = data.find(_GZIP, place + 1)
+        start += len(block)
+        file.seek(start)
+        overlap = data[-len(_GZIP) + 1 :]
+    return None
+
+
+def _holds_warc(file: BinaryIO, offset: int) -> bool:
+    file.seek(offset)
+    try:
+        return zlib.decompressobj(31).decompress(file.read(4096), 5) == b"WARC/"
+    except zlib.error:
+        return False
+
+
+def _text_of(record: WarcRecord, offset: int) -> str | Unreadable | LeftOut:
+    """The text of a record, or why there is none.  Raises OSError if the record is damaged or not of its length."""
+    data = bounded(record.reader, offset)
+    if isinstance(data, Unreadable):
+        return data
+    if "Content-Length" not in record.headers or len(data) != record.content_length:
+        raise OSError("the length of a record is not the one that it states")
+    if record.record_type == WarcRecordType.conversion:
+        return decoded(data, offset)
+    if "html" not in (record.http_content_type or ""):
+        return LeftOut("not_html", len(data))
+    if "Content-Encoding" in record.http_headers or "Transfer-Encoding" in record.http_headers:
+        return Unreadable("encoded_http_body", len(data), offset)
+    encoding = record.http_charset or detect_encoding(data, from_html_meta=True)
+    return extract_plain_text(bytes_to_str(data, encoding, errors="replace"), main_content=True, alt_texts=False)

@@ -1,0 +1,38 @@
+"""What a reader yields: (id, text), or (id, why there is none)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A broken record, to be set aside: `reason`, its length in bytes, and where it begins.
+
+    The offset is in bytes of its file after decompression, unless the reader says otherwise.
+    """
+
+    reason: str
+    bytes: int
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A sound record that the source does not ask for: `reason`, and its length in bytes."""
+
+    reason: str
+    bytes: int
+
+
+Document = tuple[str, str | Unreadable | LeftOut]
+
+
+def decoded(data: bytes | Unreadable, offset: int = 0) -> str | Unreadable:
+    """Strict UTF-8: bytes that are not are set aside, never replaced."""
+    if isinstance(data, Unreadable):
+        return data
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return Unreadable("invalid_utf8", len(data), offset)

@@ -1,0 +1,185 @@
+"""Rows of named fields: JSON lines (.jsonl, .ndjson, .json), CSV and parquet, each compressed or not."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workflow_scripts.corpora import containers
+from workflow_scripts.corpora.containers import BYTE_ORDER_MARK, check_head, lines, opened, suffix_of, unchanged
+from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
+
+Fields = Mapping[str, tuple[str, ...]]
+"""Our name of a field -> the names that it may have in the file.  `text` must be there; any other may be missing."""
+PARQUET_ROWS = 16
+"""Rows that are decoded at once."""
+
+
+class Row(NamedTuple):
+    name: str
+    values: Mapping[str, Any] | Unreadable
+    """By the names of the file."""
+    bytes: int
+    offset: int
+
+
+def read_rows(
+    path: Path, fields: Fields, text_of: Callable[[dict[str, Any]], str | LeftOut] | None = None
+) -> Iterator[Document]:
+    """A document a row; ids are the path with `:<line>` or `:<row>`, from 1.
+
+    `text_of` takes the values by our names, missing ones as None, and gives the text: by default `text` itself.  The
+    offset of a broken row is its byte in JSON lines and CSV, and its number in parquet.  Memory: one row, in parquet
+    16 of them and the pages of a row group that hold them.  Raises CorpusError for a file that is not what its name
+    says, and for one without a column for `text`.
+    """
+    reader = READERS[suffix_of(path)]
+    missing = "no_text_under_" + "_or_".join(fields["text"])
+    for row in reader(path, fields):
+        if isinstance(row.values, Unreadable):
+            yield row.name, row.values
+            continue
+        values = {ours: _first(row.values, theirs) for ours, theirs in fields.items()}
+        text = values["text"]
+        if not isinstance(text, str):
+            yield row.name, Unreadable(missing, row.bytes, row.offset)
+        elif len(text) > containers.LARGEST_RECORD:
+            yield row.name, Unreadable("too_large", len(text), row.offset)
+        else:
+            yield row.name, text_of(values) if text_of else text
+
+
+def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((values[name] for name in names if values.get(name) is not None), None)
+
+
+def _json_lines(path: Path, fields: Fields) -> Iterator[Row]:
+    with opened(path) as stream:
+        for number, (offset, line) in enumerate(lines(stream), 1):
+            if isinstance(line, Unreadable):
+                yield Row(f"{path}:{number}", line, line.bytes, offset)
+            elif line.strip():
+                found = _json_object(line.removeprefix(BYTE_ORDER_MARK) if offset == 0 else line, offset)
+                yield Row(f"{path}:{number}", found, len(line), offset)
+
+
+def _json_object(line: bytes, offset: int) -> dict[str, Any] | Unreadable:
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        return Unreadable("invalid_utf8", len(line), offset)
+    except (ValueError, RecursionError):  # RecursionError: `[[[[...`; ValueError: also a number of 5,000 digits
+        return Unreadable("broken_json", len(line), offset)
+    return record if isinstance(record, dict) else Unreadable("no_json_object", len(line), offset)
+
+
+def _csv(path: Path, fields: Fields) -> Iterator[Row]:
+    csv.field_size_limit(containers.LARGEST_RECORD)
+    with opened(path) as stream:
+        table = _CsvTable(path, stream)
+        header = table.next_row()
+        if not isinstance(header, list):
+            raise CorpusError(f"{path}: byte 0: {header or 'nothing'} where the first line must name the columns")
+        _require_text(path, header, fields)
+        number = 0
+        while (row := table.next_row()) is not None:
+            number += 1
+            length = table.end - table.start
+            values = _csv_values(header, row, table.start, length)
+            if values:
+                yield Row(f"{path}:{number}", values, length, table.start)
+
+
+def _csv_values(header: list[str], row: list[str] | str, start: int, length: int) -> dict[str, str] | Unreadable:
+    """The row by its header; {} for an empty line."""
+    if isinstance(row, str):
+        return Unreadable(row, length, start)
+    if row and len(row) != len(header):
+        return Unreadable("wrong_number_of_columns", length, start)
+    if any("\udc80" <= character <= "\udcff" for value in row if not value.isascii() for character in value):
+        return Unreadable("invalid_utf8", length, start)
+    return dict(zip(header, row, strict=bool(row)))
+
+
+class _CsvTable:
+    """Rows of a CSV file, and the bytes that the last one took: from `start` to `end`."""
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self.start = self.end = 0
+        self._path = path
+        self._at_end = False
+        self._rows = csv.reader(self._decoded(stream), strict=True)
+
+    def _decoded(self, stream: BinaryIO) -> Iterator[str]:
+        for offset, line in lines(stream):
+            if isinstance(line, Unreadable):
+                raise CorpusError(f"{self._path}: byte {offset:,}: a line of {line.bytes:,} bytes; split it")
+            self.end = offset + len(line)
+            line = line.removeprefix(BYTE_ORDER_MARK) if offset == 0 else line
+            yield line.decode("utf-8", "surrogateescape")
+        self._at_end = True
+
+    def next_row(self) -> list[str] | str | None:
+        """The values of the next row, the reason why it has none, or None at the end.
+
+        Raises CorpusError where a quotation mark is never closed: nothing after it can be told apart.
+        """
+        self.start = self.end
+        try:
+            return next(self._rows, None)
+        except csv.Error as error:
+            if self._at_end or "field limit" in str(error):
+                raise CorpusError(
+                    f"{self._path}: byte {self.start:,}: {error}; is a quotation mark never closed?"
+                ) from error
+            return "broken_csv"
+
+
+def _parquet(path: Path, fields: Fields) -> Iterator[Row]:
+    with unchanged(path):
+        check_head(path)
+        number = 0
+        try:
+            with pq.ParquetFile(path, buffer_size=containers.BUFFER) as file:
+                names = file.schema_arrow.names
+                _require_text(path, names, fields)
+                columns = [name for theirs in fields.values() for name in theirs if name in names]
+                for batch in file.iter_batches(PARQUET_ROWS, columns=columns, use_threads=False):
+                    for row in range(batch.num_rows):
+                        number += 1
+                        yield Row(f"{path}:{number}", _parquet_values(batch, row, number), 0, number)
+        except (OSError, pa.ArrowException) as error:
+            raise CorpusError(
+                f"{path}: broken after row {number:,}: {error}; is the file complete, and its suffix right?"
+            ) from error
+
+
+def _parquet_values(batch: pa.RecordBatch, row: int, number: int) -> dict[str, Any] | Unreadable:
+    try:
+        return {name: batch.column(name)[row].as_py() for name in batch.schema.names}
+    except UnicodeDecodeError as error:
+        return Unreadable("invalid_utf8", len(error.object), number)
+
+
+def _require_text(path: Path, names: list[str], fields: Fields) -> None:
+    if not set(fields["text"]) & set(names):
+        raise CorpusError(
+            f"{path}: no column {' or '.join(map(repr, fields['text']))}; it has {names}. "
+            "Set `text` to one of them (kind `files`), or check the kind"
+        )
+
+
+READERS: dict[str, Callable[[Path, Fields], Iterator[Row]]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json_lines,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}

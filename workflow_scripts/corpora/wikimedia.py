@@ -1,0 +1,85 @@
+"""Dumps of Wikipedia, Wikibooks and their sisters: pages of MediaWiki's XML export, wikitext to plain text.
+
+The export has the tags of a page on lines of their own, so that pages can be told apart, and a broken one passed over,
+without a parser that must see the whole file; each is then parsed alone, with no document type and thus no entities.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Set
+from pathlib import Path
+from xml.etree import ElementTree
+
+import mwparserfromhell
+
+from workflow_scripts.corpora.containers import Gathered, lines, opened
+from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
+
+NOT_PROSE = ("ref", "table", "gallery", "math", "timeline", "imagemap", "score", "syntaxhighlight")
+_FILE_OR_CATEGORY = re.compile(rb'<namespace key="(?:6|14)"[^>]*>([^<]+)</namespace>')
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
+
+
+def read_xml(path: Path) -> Iterator[Document]:
+    """Articles (namespace 0, no redirects), title on the first line; ids are `<path>:<page id>`.
+
+    Memory: one page.  Raises CorpusError for a file that is damaged, cut off within a page, or holds no page.
+    """
+    page: Gathered | None = None
+    pages = 0
+    namespaces = {"file", "image", "category"}
+    with opened(path) as stream:
+        for offset, line in lines(stream):
+            tag = b"" if isinstance(line, Unreadable) else line.strip()
+            if not pages and (name := _FILE_OR_CATEGORY.search(tag)):
+                namespaces.add(name[1].decode("utf-8", "replace").lower())
+            if tag == b"<page>":
+                if page is not None:
+                    yield f"{path}:byte{page.offset}", Unreadable("broken_page", page.bytes, page.offset)
+                page = Gathered(offset)
+            if page is not None:
+                page.add(line)
+                if tag == b"</page>":
+                    pages += 1
+                    yield _article(path, page, namespaces)
+                    page = None
+    if page is not None or not pages:
+        where = f"byte {page.offset:,}: a page without end" if page else "byte 0: no page"
+        raise CorpusError(f"{path}: {where}; expected MediaWiki's XML export (`<page>` on a line of its own), complete")
+
+
+def _article(path: Path, page: Gathered, namespaces: Set[str]) -> Document:
+    name = f"{path}:byte{page.offset}"
+    record = page.record()
+    if isinstance(record, Unreadable):
+        return name, record
+    try:
+        element = ElementTree.fromstring(record)
+    except (ElementTree.ParseError, ValueError):  # ValueError: an encoding that Python does not know
+        return name, Unreadable("broken_page", page.bytes, page.offset)
+    text, title = element.findtext("revision/text"), element.findtext("title")
+    name = f"{path}:{element.findtext('id')}"
+    if text is None or title is None:
+        return name, Unreadable("no_text_in_page", page.bytes, page.offset)
+    if element.findtext("ns", "0") != "0":
+        return name, LeftOut("other_namespace", page.bytes)
+    if element.find("redirect") is not None:
+        return name, LeftOut("redirect", page.bytes)
+    return name, f"{title}\n{plain_text(text, namespaces)}"
+
+
+def plain_text(wikitext: str, namespaces: Set[str] = frozenset()) -> str:
+    """Wikitext without markup: templates, tables, notes, files and categories go, the words of links stay.
+
+    `namespaces` are the names of files and categories in the language of the text, in lower case.
+    """
+    code = mwparserfromhell.parse(wikitext)
+    for tag in code.filter_tags(recursive=False, matches=lambda node: str(node.tag).lower() in NOT_PROSE):
+        code.remove(tag)
+    for link in code.filter_wikilinks(recursive=False):
+        prefix, colon, _ = str(link.title).partition(":")
+        if colon and (prefix.strip().lower() in namespaces or _LANGUAGE.fullmatch(prefix)):
+            code.remove(link)
+    return code.strip_code(collapse=False)
