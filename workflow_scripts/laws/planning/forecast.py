@@ -89,7 +89,7 @@ class Curves:
         """Smallest and largest D at which `loss` is known."""
         left, share = bracket(np.log(self.n_params), np.log(n_params))
         used = self.log_d[left : left + 2] if 0 < share < 1 else [self.log_d[left + (share > 0)]]
-        return float(np.exp(max(d[0] for d in used))), float(np.exp(min(d[-1] for d in used)))
+        return characters(max(d[0] for d in used)), characters(min(d[-1] for d in used))
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,11 @@ def line(grid: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
     return low + (at - grid[right - 1]) / (grid[right] - grid[right - 1]) * (high - low)
 
 
+def characters(log_d: float) -> float:
+    """A whole number of them."""
+    return float(np.rint(np.exp(log_d)))
+
+
 def interval(values: np.ndarray) -> dict[str, float | None]:
     """Estimate and 95 % interval of (1 + draws,); an end that lies outside what was measured is null."""
     low, high = np.quantile(values[1:], [0.025, 0.975], method="inverted_cdf")
@@ -321,6 +326,6 @@ def _from_scratch(curves: Curves, sources: dict[str, Source], draws: int) -> Sou
         sizes=curves.n_params,
         deviation=np.zeros((1 + draws, len(curves.n_params))),
         n_params=(min(s.n_params[0] for s in sources.values()), max(s.n_params[1] for s in sources.values())),
-        d_f=(float(np.exp(min(d[0] for d in curves.log_d))), float(np.exp(max(d[-1] for d in curves.log_d)))),
+        d_f=(characters(min(d[0] for d in curves.log_d)), characters(max(d[-1] for d in curves.log_d))),
         warnings=(),
     )
