@@ -7,7 +7,6 @@ is the default on D_E from power laws through the from-scratch curves.  Arrays a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,12 +153,11 @@ def _fit_of_fits(fit: SourceFit) -> Estimate:
 
 
 def _robust(fit: SourceFit) -> Estimate:
-    start: Callable[[Law], np.ndarray] = lambda law: start_of(law, fit.design)  # noqa: E731
-    law, (stretch,) = robust(fit.design, fit.observed, start(fit.best.law))
+    law, (stretch,) = robust(fit.design, fit.observed, start_of(fit.best.law, fit.design))
     return Estimate(
         "the default with Huber's loss",
         law,
-        robust(fit.design, fit.drawn, start(fit.draws))[0],
+        robust(fit.design, fit.drawn, start_of(fit.draws, fit.design))[0],
         np.ones(len(stretch), dtype=bool),
         {"cells far from the law count less": law},
         f"{(stretch > 1).sum()} of {len(stretch)} cells lie further than {HUBER} deviations from the law and count less.",

@@ -1,6 +1,7 @@
 """Fits effective data and the transfer law to a table of runs.
 
-    python -m workflow_scripts.laws fit RUNS --out DIR [--fit JSON] [--unit UNIT] [--rename NAME=COLUMN ...] [--allow-no-law]
+    python -m workflow_scripts.laws fit RUNS --out DIR [--fit JSON] [--unit UNIT] [--rename NAME=COLUMN ...]
+        [--allow-no-law]
 
 RUNS is CSV or parquet (`runs.py` says which columns).  Writes into DIR: `effective_data.parquet` (a row a tuned cell),
 `scratch_curves.parquet` (the from-scratch points as used), `transfer_law.json`, `draws.parquet` (what its intervals

@@ -9,8 +9,9 @@ sampling unit):
 
 The components come from the differences between seeds within cells, whose likelihood (REML: Patterson and Thompson
 1971) does not depend on the cells' means and so needs no n/(n-1) correction by hand.  Their own uncertainty is large
-with few seeds; draws take them from their posterior on a grid (the standard deviations of what is shared have a
-half-Cauchy prior of the scale of a run's: Gelman 2006), which widens intervals as a t distribution does.
+with few seeds; draws take them from their posterior on a grid, which widens intervals as a t distribution does.  The
+prior of what is shared has the scale of a run's noise, the tail of a Cauchy distribution (Gelman 2006) and no mass at
+zero (Chung et al. 2013): a few seeds often look as if they shared nothing, and intervals that believe it are too narrow.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import cho_factor, cho_solve, helmert
 
-SHARED_RATIOS = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0, 4.5, 6.5])
+SHARED_RATIOS = np.array([0.1, 0.25, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0, 4.5, 6.5])
 SCRATCH_RATIOS = np.geomspace(0.4, 2.5, 5)
 SMALLEST_DEVIATION = 1e-7
 """Nats: what a table without any noise is taken to have, so that weights stay finite."""
@@ -166,7 +167,7 @@ def _posterior(runs: pd.DataFrame, contrasts: np.ndarray, see_pretraining: bool)
             np.diag((runs.arm == "scratch").to_numpy(dtype=float)),
         )
     ]
-    prior = np.gradient(SHARED_RATIOS) / (1 + SHARED_RATIOS**2)
+    prior = np.gradient(SHARED_RATIOS) * SHARED_RATIOS / (1 + SHARED_RATIOS**2) ** 1.5
     shared = list(zip(SHARED_RATIOS, prior, strict=True))
     grid = list(
         product(shared if see_pretraining else [(0.0, 1.0)], shared, [(ratio, 1.0) for ratio in SCRATCH_RATIOS])
