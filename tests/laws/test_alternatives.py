@@ -81,6 +81,14 @@ def test_a_law_without_d_f_is_as_good_where_transfer_does_not_depend_on_it():
     assert found["without_n"]["held_out"]["largest_n"]["rms_nats"] > 2 * own
 
 
+def test_a_rival_that_predicts_better_is_named():
+    runs = simulate_runs(noise=QUIET, document_size=None)
+    tuned = runs.arm == "finetune"
+    runs.loc[tuned, "test_loss"] = 1.2 + 30 * runs.n_params**-0.15 * runs.d_chars.clip(lower=1) ** -0.1
+    warnings = alternatives_of(runs)["warnings"]
+    assert any("predicted better by L = A N^-alpha D_F^-beta + E (Zhang et al. 2024)" in words for words in warnings)
+
+
 def runs_over_p(gamma: float, noise: Noise = QUIET) -> pd.DataFrame:
     """One set of from-scratch runs, and fine-tuned runs from models that were pre-trained on each P."""
     tables = [

@@ -18,6 +18,8 @@ WIDE_GAP = 10 ** (1 / 3) * 1.05
 """The from-scratch grid should have three points a decade or more."""
 TINY_TOKENS = 2.5
 """Bytes a token: GPT-2's has 3 and more on Python."""
+CLEARLY, CLEARLY_NATS = 0.8, 0.001
+"""A rival law is better where its error on held-out cells is this share of the transfer law's, and this much less."""
 WIDE_REACH = 3.0
 """A factor that D_T may be off by ten times beyond the cells."""
 
@@ -64,6 +66,15 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
             yield f"The largest {axis} could not be predicted from the smaller ones."
         elif miss > LARGE_MISS:
             yield f"Fitted to the smaller {axis}s, the law misses D_T of the largest by a factor {miss:.2f}."
+    errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in summary["alternatives"]["laws"].items()}
+    known = {name: error for name, error in errors.items() if error is not None}
+    best = min(known, key=known.__getitem__, default="transfer_law")
+    own = known.get("transfer_law")
+    if own is not None and known[best] < min(CLEARLY * own, own - CLEARLY_NATS):
+        yield (
+            f"Cells that are left out one at a time are predicted better by {summary['alternatives']['laws'][best]['equation']}:"
+            f" {known[best]:.3f} nats off, where the transfer law is {own:.3f} off."
+        )
     for axis, name in {"N": "n_params", "D_F": "d_f"}.items():
         factor = summary["reach"][name]["interval_factor_at_10x"]
         if factor is None or factor > WIDE_REACH:
