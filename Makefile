@@ -1,12 +1,13 @@
 # make run    the experiment of config/config.yaml, or CONFIG=config/experiments/NAME.yaml
 # make test   every test
 # make lint   format and lint of Python and rules        make lock   new versions in envs/requirements.txt
+# make coverage   do intervals of planted laws hold the truth? (minutes; keeps benchmarks/coverage.csv)
 
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 
-.PHONY: run test lint format lock
+.PHONY: run test lint format lock coverage
 .DELETE_ON_ERROR:
 
 run: .venv/ready
@@ -14,6 +15,9 @@ run: .venv/ready
 
 test: .venv/ready
 	@$(BIN)/python -m pytest
+
+coverage: .venv/ready
+	@$(BIN)/python -m benchmarks.coverage
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,0 +1,145 @@
+"""Do 95 % intervals of the transfer law hold the truth 95 times in 100?  Simulated experiments with planted laws.
+
+    python -m benchmarks.coverage [--settings NAME ...] [--experiments 200] [--workers 1]
+
+Each setting is simulated with the seeds 0, 1, 2, ... and fitted as the pipeline fits.  The table goes to
+`benchmarks/coverage.csv`, where the rows of other settings stay, and to the screen as Markdown for docs/laws.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.files import written
+from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.runs import check_runs
+from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.laws.summary import COEFFICIENTS, coefficients
+
+TABLE = Path(__file__).with_suffix(".csv")
+PAPER_LOSS = {"floor": 0.5, "size_scale": 20.0, "size_exponent": 0.2, "data_scale": 60.0, "data_exponent": 0.18}
+"""Nats per token: about 5 for 1e6 parameters on 1e7 characters, 1.9 for 1e9 on 1e10."""
+PAPER_GRID = {
+    "sizes": {"1M": 10**6, "4M": 4 * 10**6, "16M": 16 * 10**6, "63M": 63 * 10**6, "250M": 25 * 10**7, "1B": 10**9},
+    "finetune": tuple(round(10 ** (5 + i / 2)) for i in range(7)),
+    "scratch": tuple(round(10 ** (7 + i / 3)) for i in range(10)),
+}
+QUICKSTART_GRID = {
+    "sizes": {"5k": 4_704, "10k": 9_600, "25k": 24_576, "55k": 55_296, "154k": 153_600},
+    "finetune": (6_000, 10_000, 16_000, 25_000, 40_000, 60_000),
+    "scratch": (6_000, 10_000, 16_000, 25_000, 40_000, 64_000, 100_000, 170_000, 300_000),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is planted, and the grid it is measured on: two paired seeds everywhere."""
+
+    planted: Planted
+    grid: dict[str, Any]
+    noise: Noise = field(default_factory=Noise)
+
+
+SETTINGS = {
+    "paper, text": Setting(Planted(k=1.9e4, alpha=0.18, beta=0.38, **PAPER_LOSS), PAPER_GRID),
+    "paper, half code": Setting(Planted(k=2.1e5, alpha=0.096, beta=0.38, **PAPER_LOSS), PAPER_GRID),
+    "quickstart": Setting(Planted(k=77.0, alpha=0.23, beta=0.28), QUICKSTART_GRID),
+    "noisy, censored": Setting(
+        Planted(k=77.0, alpha=0.23, beta=0.28),
+        QUICKSTART_GRID | {"scratch": (6_000, 10_000, 16_000, 25_000, 40_000, 64_000)},
+        Noise(pretrain=0.02, prefix=0.02, run=0.02),
+    ),
+}
+
+
+def experiment(name: str, seed: int, draws: int = 1000) -> dict[str, Any]:
+    """Of one simulated experiment: rows of `estimate`, `low`, `high`, `truth`, by coefficient and for ln D_E of every
+    cell of the fit; and `censored`, the share of those cells outside the from-scratch curve."""
+    setting = SETTINGS[name]
+    runs = simulate_runs(
+        planted=setting.planted, noise=setting.noise, document_size=None, random_seed=seed, **setting.grid
+    )
+    d_f = setting.grid["finetune"]
+    rule = Fit(d_f=(d_f[0], d_f[-1]), draws=draws)
+    fitted = fit_runs(check_runs(runs.drop(columns="test_bits_per_byte")), rule)
+    (fit,) = fitted.laws
+    found = coefficients(fit.best.law, fit.draws)
+    truth = {"ln_k": np.log(setting.planted.k), "alpha": setting.planted.alpha, "beta": setting.planted.beta}
+    rows = [found[name] | {"coefficient": name, "truth": truth[name]} for name in COEFFICIENTS]
+    cells = fitted.in_fit("english")
+    log_d_e = np.log(
+        pd.DataFrame({"estimate": cells.d_e, "low": cells.d_e_low, "high": cells.d_e_high}).assign(
+            truth=[setting.planted.effective_data(n, d) for n, d in zip(cells.n_params, cells.d_f, strict=True)]
+        )
+    )
+    rows += log_d_e[cells.d_e.notna()].assign(coefficient="ln D_E").to_dict("records")
+    return {"rows": rows, "censored": float((fit.observed.side != 0).mean())}
+
+
+def coverage(name: str, seeds: range, workers: int = 1) -> pd.DataFrame:
+    """A row a coefficient, and one for ln D_E: share of intervals that hold the truth, errors, widths."""
+    if workers == 1:
+        results = [experiment(name, seed) for seed in seeds]
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            results = list(pool.map(partial(experiment, name), seeds))
+    rows = pd.DataFrame([row for result in results for row in result["rows"]])
+    low, high = rows.low.astype(float).fillna(-np.inf), rows.high.astype(float).fillna(np.inf)
+    error = rows.estimate - rows.truth
+    rows = rows.assign(
+        covered=(low <= rows.truth) & (rows.truth <= high), error=error, away=error.abs(), width=high - low
+    )
+    table = rows.groupby("coefficient", sort=False).agg(
+        truth=("truth", "first"),
+        covered=("covered", "mean"),
+        median_error=("away", "median"),
+        bias=("error", "mean"),
+        median_width=("width", "median"),
+    )
+    censored = float(np.mean([result["censored"] for result in results]))
+    table = table.reset_index().assign(censored=censored, experiments=len(results), setting=name)
+    table.loc[table.coefficient == "ln D_E", "truth"] = np.nan
+    return table[["setting", *table.columns.drop("setting")]]
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    lines = [
+        "| planted | coefficient | truth | 95 % intervals that hold it | median error | median width | censored cells |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in table.itertuples():
+        lines.append(
+            f"| {row.setting} | {row.coefficient} | {'' if np.isnan(row.truth) else f'{row.truth:.4g}'} | {row.covered:.1%}"
+            f" | {row.median_error:.3f} | {row.median_width:.3f} | {row.censored:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.split("\n")[0])
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--experiments", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args(argv)
+    tables = [coverage(name, range(arguments.experiments), arguments.workers) for name in arguments.settings]
+    if TABLE.exists():
+        kept = pd.read_csv(TABLE)
+        tables.insert(0, kept[~kept.setting.isin(arguments.settings)])
+    table = pd.concat(tables)
+    table = table.sort_values("setting", key=lambda names: names.map(list(SETTINGS).index), kind="stable")
+    with written(TABLE) as path:
+        table.to_csv(path, index=False)
+    print(as_markdown(table))
+
+
+if __name__ == "__main__":
+    main()
