@@ -17,6 +17,7 @@ include: "rules/tokens.smk"
 include: "rules/training.smk"
 include: "rules/laws.smk"
 include: "rules/figures.smk"
+include: "rules/sweeps.smk"
 
 
 rule all:

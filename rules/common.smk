@@ -29,12 +29,28 @@ shell.prefix(
 
 RESULTS = f"results/{EXPERIMENT.experiment}"
 PLAN = f"{RESULTS}/training/plan.json"
+# Where training jobs run, which changes no result: processes a job, and how they share a model and a batch.
+LAUNCHER = f"torchrun --standalone --nproc-per-node {EXPERIMENT.gpu} -m" if EXPERIMENT.gpu > 1 else "python -m"
+PLACEMENT = " ".join(
+    [*(["--shard"] if EXPERIMENT.shard else []), *([f"--micro-batch {n}"] if (n := EXPERIMENT.micro_batch) else [])]
+)
 ENVIRONMENT = "../envs/environment.yaml"
 
 # Every training job -> its runs. Small cells of one (arm, source, unit, size, seed) share a job.
-JOBS = {}
-for run in EXPERIMENT.runs:
-    JOBS.setdefault(EXPERIMENT.job(run), []).append(run)
+JOBS, SWEEP_JOBS = {}, {}
+for jobs, runs in ((JOBS, EXPERIMENT.runs), (SWEEP_JOBS, EXPERIMENT.sweep_runs)):
+    for run in runs:
+        jobs.setdefault(EXPERIMENT.job(run), []).append(run)
+
+
+def job_of(folder):
+    """The job that makes the run in `folder`.  Raises WorkflowError if the experiment has no such run."""
+    for job, runs in JOBS.items():
+        if any(run.folder == folder for run in runs):
+            return job
+    raise WorkflowError(
+        f"{folder}: no run of {EXPERIMENT.experiment}; the runs are listed in {RESULTS}/laws/runs.parquet"
+    )
 
 
 def specifications_of(pattern):
@@ -44,7 +60,7 @@ def specifications_of(pattern):
     """
 
     def specifications(wildcards):
-        runs = JOBS[pattern.format(**dict(wildcards.items()))]
+        runs = (JOBS | SWEEP_JOBS)[pattern.format(**dict(wildcards.items()))]
         return canonical_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs})
 
     return specifications

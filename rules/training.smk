@@ -22,15 +22,17 @@ rule pretrain:
         initial="",
         tokens=subpath(input.tokens, ancestor=2),
         plan=lambda wildcards, resources: PLAN,
+        launcher=lambda wildcards, resources: LAUNCHER,
+        placement=lambda wildcards, resources: PLACEMENT,
         checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.cell"),
     shell:
         # glibc would give the head's buffers back to the system at every step
         "MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=4000000000"
-        " python -m workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
+        " {params.launcher} workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
         " {params.initial} --plan {params.plan}"
         " --checkpoint-seconds {params.checkpoint_seconds} --out {output.manifest} --gpus {resources.gpu}"
-        " --threads {threads} 2>&1 | tee {log} >&2"
+        " --threads {threads} {params.placement} 2>&1 | tee {log} >&2"
 
 
 use rule pretrain as scratch with:
@@ -47,6 +49,8 @@ use rule pretrain as scratch with:
         initial="",
         tokens=subpath(input.tokens, ancestor=2),
         plan=lambda wildcards, resources: PLAN,
+        launcher=lambda wildcards, resources: LAUNCHER,
+        placement=lambda wildcards, resources: PLACEMENT,
         checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.cell"),
 
@@ -66,5 +70,31 @@ use rule pretrain as finetune with:
         initial=f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}",
         tokens=subpath(input.tokens, ancestor=2),
         plan=lambda wildcards, resources: PLAN,
+        launcher=lambda wildcards, resources: LAUNCHER,
+        placement=lambda wildcards, resources: PLACEMENT,
         checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.cell"),
+
+
+rule export:
+    input:
+        manifest=lambda wildcards: f"{RESULTS}/training/{job_of(wildcards.run)}.json",
+        tokenizer=f"{RESULTS}/tokens/tokenizer.json",
+    output:
+        config=f"{RESULTS}/export/{{run}}/config.json",
+        weights=f"{RESULTS}/export/{{run}}/model.safetensors",
+        tokenizer=f"{RESULTS}/export/{{run}}/tokenizer.json",
+    log:
+        f"{RESULTS}/logs/export/{{run}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        run=f"{RESULTS}/training/{{run}}",
+        out=subpath(output.config, parent=True),
+        code=code_hash("workflow_scripts.training.export"),
+    shell:
+        "python -m workflow_scripts.training.export --run {params.run} --tokenizer {input.tokenizer}"
+        " --out {params.out} 2>&1 | tee {log} >&2"

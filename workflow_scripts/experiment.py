@@ -6,7 +6,7 @@ cells of the grid, their identities, the sizes with their parameter counts.  Not
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from workflow_scripts.corpora.sources import Source
+from workflow_scripts.grid import Run
 from workflow_scripts.strict import Strict
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
@@ -126,30 +127,20 @@ class Fit(Strict):
         return self
 
 
-@dataclass(frozen=True)
-class Run:
-    """A cell of the grid at one seed."""
+class Sweep(Strict):
+    """What another value of one constant of the recipe would have changed, at chosen cells of both arms."""
 
-    arm: Literal["pretrain", "zero_shot", "finetune", "scratch"]
-    source: str | None
-    """The corpus of pre-training; None for a run from scratch."""
-    unit: Literal["excerpt", "document"]
-    size: str
-    characters: int | None
-    """D; None for pre-training, which is counted in tokens."""
-    seed: int
+    constant: Literal["learning_rate", "weight_decay"]
+    factors: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=3)
+    """Multiples of the recipe's value; 1 is among them."""
+    sizes: tuple[str, ...] = Field(min_length=1)
+    characters: tuple[Characters, ...] = Field(min_length=1)
 
-    @property
-    def siblings(self) -> str:
-        """Folder of the runs that share everything but D."""
-        source = f"/{self.source}" if self.source else ""
-        unit = "" if self.arm in ("pretrain", "zero_shot") else f"/{self.unit}"
-        return f"{self.arm}{source}{unit}/{self.size}/seed{self.seed}"
-
-    @property
-    def folder(self) -> str:
-        """Where the run stands below `results/<experiment>/training/`."""
-        return self.siblings if self.arm in ("pretrain", "zero_shot") else f"{self.siblings}/d{self.characters}"
+    @model_validator(mode="after")
+    def _holds_the_default(self) -> Sweep:
+        if 1 not in self.factors or len(set(self.factors)) < len(self.factors):
+            raise ValueError(f"factors {list(self.factors)}: 1, the recipe's own value, must be there, and none twice")
+        return self
 
 
 class Experiment(Strict):
@@ -168,10 +159,19 @@ class Experiment(Strict):
     """The law is fitted to the first grid; others stand beside it."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     recipe: Recipe
+    trainable: str = Field("all", pattern=r"^(all|norms_and_embeddings|last_blocks:[1-9][0-9]*)$")
+    """What fine-tuning trains: all weights, norms and embeddings, or the last k blocks and the final norm."""
+    sweeps: tuple[Sweep, ...] = ()
+    """Targets of their own (`snakemake sweeps`); no law is fitted to them."""
     evaluation: Evaluation
     fit: Fit
-    gpu: int = Field(1, ge=0, le=1)
-    """GPUs a training job takes where there are any; 0 keeps it on the CPU."""
+    gpu: int = Field(1, ge=0)
+    """GPUs a training job takes where there are any; 0 keeps it on the CPU.  With more than one the processes of a job
+    share each batch (DDP), and `batch_sequences` must be a multiple of it."""
+    shard: bool = False
+    """Spread the weights over a job's GPUs (FSDP2), for models that do not fit in one."""
+    micro_batch: int | None = Field(None, gt=0)
+    """Most sequences in one forward pass of a device; more are accumulated."""
     checkpoint_seconds: float = Field(60, ge=0)
     """A run that is killed loses at most this much work."""
     share_process_below: int = Field(0, ge=0)
@@ -196,6 +196,13 @@ class Experiment(Strict):
             for size in grid.sizes if grid.sizes != "all" else ():
                 if size not in sizes:
                     raise ValueError(f"grids.{index}.sizes: {size!r} is not one of the sizes {sizes}")
+        for index, sweep in enumerate(self.sweeps):
+            for size in sweep.sizes:
+                if size not in sizes:
+                    raise ValueError(f"sweeps.{index}.sizes: {size!r} is not one of the sizes {sizes}")
+        depth = min(shape.n_layer for shape in self.model.sizes)
+        if self.trainable.startswith("last_blocks") and int(self.trainable.split(":")[1]) > depth:
+            raise ValueError(f"trainable: {self.trainable!r} is more than the {depth} blocks of the smallest model")
         units = [grid.unit for grid in self.grids]
         if len(set(units)) < len(units):
             raise ValueError(f"grids: a sampling unit may have one grid, found {units}")
@@ -259,6 +266,20 @@ class Experiment(Strict):
                         runs.extend(Run("finetune", source, grid.unit, size, d, seed) for d in sorted(grid.finetune))
         return runs
 
+    @cached_property
+    def sweep_runs(self) -> list[Run]:
+        """The runs of all sweeps; those of factor 1 are runs like any other, with a place of their own."""
+        unit = self.grids[0].unit
+        return [
+            Run(arm, source, unit, size, d, seed, sweep.constant, factor)
+            for sweep in self.sweeps
+            for factor in sweep.factors
+            for size in sweep.sizes
+            for d in sweep.characters
+            for seed in self.seeds
+            for arm, source in [("scratch", None), *(("finetune", source) for source in self.pretrain.sources)]
+        ]
+
     def job(self, run: Run) -> str:
         """Name of the job that a run belongs to: small cells that share everything but D share a process, and the
         evaluation of the pre-trained weights goes with the fine-tuning runs that start from them."""
@@ -271,21 +292,25 @@ class Experiment(Strict):
     def specification(self, run: Run) -> dict[str, Any]:
         """The declared scientific choices of a run: what its identity is made of.
 
-        The arms differ in `initial` alone (DESIGN: rule 1).
+        The arms differ in `initial` alone (DESIGN: rule 1), unless `trainable` says otherwise.
         """
         if run.arm == "pretrain":
             data = {"corpus": run.source, "unit_tokens": None, "tokens": self.pretrain.tokens}
         else:
             excerpt = self.excerpt_tokens if run.unit == "excerpt" else None
             data = {"corpus": self.target, "unit_tokens": excerpt, "characters": run.characters}
+        recipe = self.recipe.model_dump()
+        if run.sweep:
+            recipe[run.sweep] *= run.factor
         before = None if run.arm in ("pretrain", "scratch") else self.specification(self.pretraining_of(run))
         return {
             "model": vars(self.shapes[run.size]),
             "data": data,
             "seed": run.seed,
-            "recipe": self.recipe.model_dump(),
+            "recipe": recipe,
             "evaluation": {**self.evaluation.model_dump(), "unit_tokens": self.excerpt_tokens},
             "initial": before,
+            "trainable": self.trainable if run.arm == "finetune" else "all",
         }
 
     def labels(self) -> dict[str, dict[str, str]]:
@@ -307,7 +332,8 @@ class Experiment(Strict):
             "validation": {"tokens": max(self.evaluation.stop_tokens, self.evaluation.validation_tokens)},
             "test": {"tokens": self.evaluation.test_tokens},
         }
-        largest = max(d for grid in self.grids for d in (*grid.finetune, *grid.scratch))
+        swept = [d for sweep in self.sweeps for d in sweep.characters]
+        largest = max(d for grid in self.grids for d in (*grid.finetune, *grid.scratch, *swept))
         needs = {source: {"train": {"tokens": self.pretrain.tokens}, **held_out} for source in self.pretrain.sources}
         return {**needs, self.target: {"train": {"characters": largest}, **held_out}}
 

@@ -1,17 +1,22 @@
 """A run goes to its best point, resumes to the last bit, and fails aloud."""
 
 import itertools
+import os
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.training.conftest import SHAPE
 from workflow_scripts.training.checkpoint import CURRENT, NEW, PREVIOUS, load_checkpoint, save_checkpoint
-from workflow_scripts.training.loop import Trainer, TrainingFailure, held_out_loss, train
+from workflow_scripts.training.loop import Preempted, Trainer, TrainingFailure, held_out_loss, train
 from workflow_scripts.training.model import GPT
+from workflow_scripts.training.placement import Placement
 
 CPU = torch.device("cpu")
+ALONE = Placement(CPU)
 
 
 class Killed(BaseException):
@@ -55,16 +60,64 @@ def same(first, second):
 def test_a_killed_run_goes_on_to_the_same_bits(make_task, tmp_path, kills, checkpoint_seconds):
     """Peers replay batches or lose random state on resuming."""
     task = make_task()
-    whole = train(task, tmp_path / "whole", CPU, checkpoint_seconds=10**9)
+    whole = train(task, tmp_path / "whole", ALONE, checkpoint_seconds=10**9)
     assert whole.progress.step > max(kills)
     for at in kills:
         broken = Interrupted(task.batches, at)
         with pytest.raises(Killed):
-            train(vary(task, batches=broken), tmp_path / "state", CPU, checkpoint_seconds, ticking())
+            train(vary(task, batches=broken), tmp_path / "state", ALONE, checkpoint_seconds, ticking())
     last = vary(task, batches=Interrupted(task.batches, None))
-    same(train(last, tmp_path / "state", CPU, checkpoint_seconds, ticking()), whole)
+    same(train(last, tmp_path / "state", ALONE, checkpoint_seconds, ticking()), whole)
     if checkpoint_seconds == 0:
         assert last.batches.first == max(kills), "it went on, it did not begin again"
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_to_the_same_bits(make_task, tmp_path):
+    """Preemption and time limits: a scheduler's signal is not a kill."""
+    task = make_task()
+    whole = train(task, tmp_path / "whole", ALONE, checkpoint_seconds=10**9)
+    answers = iter([False] * 17 + [True])
+    with pytest.raises(Preempted, match="step 18"):
+        train(task, tmp_path / "state", ALONE, checkpoint_seconds=10**9, stop_requested=lambda: next(answers))
+    last = vary(task, batches=Interrupted(task.batches, None))
+    same(train(last, tmp_path / "state", ALONE, checkpoint_seconds=10**9), whole)
+    assert last.batches.first == 18
+
+
+def test_twenty_kills_at_random_moments_leave_the_same_bits(make_task, tmp_path):
+    """SIGKILL from outside, also in the middle of writing a checkpoint, which happens after every step here."""
+    task = make_task()
+    whole = train(task, tmp_path / "whole", ALONE, checkpoint_seconds=10**9)
+    random, kills = np.random.default_rng(0), 0
+    while kills < 20:
+        pid, steps = forked(task, tmp_path / "state")
+        for _ in range(random.integers(1, 4)):
+            os.read(steps, 1)
+        for _ in range(random.integers(0, 200_000)):
+            pass
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(steps)
+        kills += 1
+    same(train(task, tmp_path / "state", ALONE, 0, ticking()), whole)
+
+
+def forked(task, state):
+    """A process that trains and saves after every step; returns its number and a pipe that gives a byte a step."""
+    reading, writing = os.pipe()
+    if pid := os.fork():
+        os.close(writing)
+        return pid, reading
+
+    class Told(Interrupted):
+        def __getitem__(self, step):
+            os.write(writing, b".")
+            return super().__getitem__(step)
+
+    try:
+        train(vary(task, batches=Told(task.batches, None)), state, ALONE, 0, ticking())
+    finally:
+        os._exit(0)
 
 
 def vary(task, **changes):
@@ -73,13 +126,13 @@ def vary(task, **changes):
 
 def test_a_truncated_checkpoint_gives_way_to_the_one_before(make_task, tmp_path, capsys):
     task = make_task()
-    whole = train(task, tmp_path / "whole", CPU, checkpoint_seconds=10**9)
+    whole = train(task, tmp_path / "whole", ALONE, checkpoint_seconds=10**9)
     with pytest.raises(Killed):
-        train(vary(task, batches=Interrupted(task.batches, 25)), tmp_path, CPU, 0, ticking())
+        train(vary(task, batches=Interrupted(task.batches, 25)), tmp_path, ALONE, 0, ticking())
     assert (tmp_path / PREVIOUS).exists()
     damaged = tmp_path / CURRENT
     damaged.write_bytes(damaged.read_bytes()[:500])
-    same(train(task, tmp_path, CPU, 0, ticking()), whole)
+    same(train(task, tmp_path, ALONE, 0, ticking()), whole)
     assert "not a whole checkpoint" in capsys.readouterr().err
 
 
@@ -126,7 +179,7 @@ def test_no_checkpoint_is_no_state(tmp_path):
 def test_the_weights_are_those_of_the_lowest_validation_loss(make_task, tmp_path):
     """Peers test the last weights."""
     task = make_task()
-    trained = train(task, tmp_path, CPU)
+    trained = train(task, tmp_path, ALONE)
     losses = [row["validation_loss"] for row in trained.progress.curve]
     model = GPT(SHAPE)
     model.load_state_dict(trained.weights)
@@ -136,30 +189,30 @@ def test_the_weights_are_those_of_the_lowest_validation_loss(make_task, tmp_path
 
 def test_the_initial_weights_are_a_candidate(make_task, tmp_path):
     """Ossification: where fine-tuning only hurts, the run says so by its best step, 0."""
-    good = train(make_task(characters=1500), tmp_path / "a", CPU)
+    good = train(make_task(characters=1500), tmp_path / "a", ALONE)
     task = make_task(characters=60, initial_weights=good.weights, recipe={"learning_rate": 0.5, "warmup_steps": 1})
-    hurt = train(task, tmp_path / "b", CPU)
+    hurt = train(task, tmp_path / "b", ALONE)
     assert hurt.progress.best_step == 0
     assert all(torch.equal(hurt.weights[name], good.weights[name]) for name in good.weights)
 
 
 def test_patience_budget_and_plan_are_told_apart(make_task, tmp_path):
-    assert train(make_task(), tmp_path / "a", CPU).stopped_by == "patience"
-    budget = train(make_task(recipe={"budget_epochs": 1.0}), tmp_path / "b", CPU)
+    assert train(make_task(), tmp_path / "a", ALONE).stopped_by == "patience"
+    budget = train(make_task(recipe={"budget_epochs": 1.0}), tmp_path / "b", ALONE)
     assert budget.stopped_by == "budget"
     patience = make_task()
-    steps = train(patience, tmp_path / "a2", CPU).progress.step
+    steps = train(patience, tmp_path / "a2", ALONE).progress.step
     windows_a_step = patience.recipe.batch_sequences / patience.batches.windows
     both = make_task(recipe={"budget_epochs": steps * windows_a_step + 1e-9})
-    assert train(both, tmp_path / "d", CPU).stopped_by == "patience", "out of patience at the budget's last step"
+    assert train(both, tmp_path / "d", ALONE).stopped_by == "patience", "out of patience at the budget's last step"
     one_pass = make_task(one_pass=True)
-    planned = train(one_pass, tmp_path / "c", CPU)
+    planned = train(one_pass, tmp_path / "c", ALONE)
     assert planned.stopped_by == "plan"
     assert planned.progress.step == one_pass.batches.windows // one_pass.recipe.batch_sequences
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(make_task):
-    trainer = Trainer(make_task(), CPU)
+    trainer = Trainer(make_task(), ALONE)
     trainer.evaluate()
     trainer.train_step()
     with torch.no_grad():
@@ -176,6 +229,52 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(make_task):
         trainer.evaluate()
 
 
+@pytest.mark.parametrize(
+    ("trainable", "moved"),
+    [
+        ("norms_and_embeddings", {"embedding", "position", "norm", "norm_1", "norm_2"}),
+        ("last_blocks:1", {"norm", "norm_1", "norm_2", "qkv", "out", "up", "down"}),
+    ],
+)
+def test_only_what_is_trainable_moves(make_task, trainable, moved):
+    trainer = Trainer(make_task(trainable=trainable), ALONE)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    for _ in range(5):
+        trainer.train_step()
+    trainer.evaluate()
+    changed = {name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.split(".")[-2] for name in changed} == moved
+    if trainable.startswith("last_blocks"):
+        assert not any(name.startswith("blocks.0.") for name in changed)
+    averaged = {name for name, tensor in trainer.averaged.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert averaged == changed
+
+
+def test_micro_batches_give_the_gradient_of_the_batch(make_task):
+    task = make_task(recipe={"batch_sequences": 6})
+    whole, parts = Trainer(task, ALONE), Trainer(task, Placement(CPU, micro_batch=4))
+    for trainer in (whole, parts):
+        trainer._gradient(task.batches[0])
+    for one, other in zip(whole.parameters, parts.parameters, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-7, rtol=1e-4)
+
+
+def test_bfloat16_rounds_products_and_keeps_weights_whole(make_task, tmp_path):
+    exact = train(make_task(), tmp_path / "a", ALONE)
+    rounded = train(make_task(recipe={"precision": "bfloat16"}), tmp_path / "b", ALONE)
+    assert rounded.progress.best_loss != exact.progress.best_loss
+    assert rounded.progress.best_loss == pytest.approx(exact.progress.best_loss, abs=0.05)
+    assert {tensor.dtype for tensor in rounded.weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "warmup_stable_decay"])
+def test_other_schedules_judge_the_weights_themselves(make_task, tmp_path, schedule):
+    trainer = Trainer(make_task(recipe={"schedule": schedule, "budget_epochs": 5.0}), ALONE)
+    for _ in range(12):
+        trainer.train_step()
+    torch.testing.assert_close(trainer.averaged.state_dict(), trainer.model.state_dict(), rtol=0, atol=0)
+
+
 def test_the_same_weights_always_give_the_same_loss(make_task):
     """Peers evaluate on random batches."""
     task, model = make_task(), GPT(SHAPE)
@@ -185,7 +284,7 @@ def test_the_same_weights_always_give_the_same_loss(make_task):
 
 def test_golden_trace(make_task):
     """Losses of the first 20 steps, so that a refactoring that changes the computation is seen."""
-    trainer = Trainer(make_task(seed=3), CPU)
+    trainer = Trainer(make_task(seed=3), ALONE)
     trace = []
     for _ in range(20):
         trainer.train_step()

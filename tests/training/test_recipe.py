@@ -1,5 +1,7 @@
 """The policies of the recipe, and that both arms share them."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,11 +24,28 @@ def test_the_average_weighs_step_t_by_a_power_of_t(steps, power):
 
 
 def test_warm_up_ends_and_the_rate_stays():
-    peak = RECIPE.learning_rate_at(1536, 10**6)
+    peak = RECIPE.learning_rate_at(1536, 10**6, 10**7)
     assert peak == pytest.approx(RECIPE.learning_rate)
-    assert RECIPE.learning_rate_at(1536, 0) == pytest.approx(peak / RECIPE.warmup_steps)
-    assert RECIPE.learning_rate_at(1536, RECIPE.warmup_steps) == peak
-    assert RECIPE.learning_rate_at(15360, 10**6) < peak
+    assert RECIPE.learning_rate_at(1536, 0, 10**7) == pytest.approx(peak / RECIPE.warmup_steps)
+    assert RECIPE.learning_rate_at(1536, RECIPE.warmup_steps, 10**7) == peak
+    assert RECIPE.learning_rate_at(15360, 10**6, 10**7) < peak
+
+
+def test_schedules_end_where_they_say():
+    rates = {}
+    for schedule in ("averaged", "cosine", "warmup_stable_decay"):
+        recipe = RECIPE.model_copy(update={"schedule": schedule})
+        rates[schedule] = [recipe.learning_rate_at(1536, step, 1000) / RECIPE.learning_rate for step in range(1000)]
+        assert rates[schedule][20] == pytest.approx(1, abs=0.01)
+        assert (recipe.averaging_weight(500) == 1) == (schedule != "averaged"), (
+            "the others judge the weights themselves"
+        )
+    assert rates["averaged"][-1] == 1
+    assert rates["cosine"][-1] == pytest.approx(0.1, abs=1e-4)
+    assert rates["cosine"][500] == pytest.approx(0.55, abs=0.01)
+    assert rates["warmup_stable_decay"][800] == pytest.approx(1)
+    assert rates["warmup_stable_decay"][-1] == pytest.approx(0.005)
+    assert all(later <= sooner for values in rates.values() for sooner, later in itertools.pairwise(values[10:]))
 
 
 def test_no_run_ends_inside_its_warm_up():

@@ -5,19 +5,20 @@ The specification of a run is `Experiment.specification`: model, data, seed, rec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from workflow_scripts.training.data import Batches, Corpus, TokenSet, windows
 from workflow_scripts.training.loop import Progress, Task, Trained, TrainingFailure, held_out_loss, train
 from workflow_scripts.training.model import GPT
+from workflow_scripts.training.noise_scale import noise_scale
+from workflow_scripts.training.placement import Placement
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
@@ -55,12 +56,17 @@ class Cell:
         prefix = self.corpus.prefix(split, self.evaluation["unit_tokens"], HELD_OUT_SEED, tokens=tokens)
         return windows(prefix.tokens, self.shape.n_ctx)
 
-    def run(self, state: Path, device: torch.device, checkpoint_seconds: float) -> tuple[Trained, dict[str, Any]]:
-        """The best weights and the record.  A failure of the training is a record too: the cell is not dropped."""
+    def run(
+        self, state: Path, placement: Placement, checkpoint_seconds: float, stop_requested: Callable[[], bool]
+    ) -> tuple[Trained, dict[str, Any]]:
+        """The best weights and the record.  A failure of the training is a record too: the cell is not dropped.
+
+        Raises Preempted if `stop_requested` says so.
+        """
         data = self.training_set()
         record: dict[str, Any] = {
             "parameters": self.shape.parameter_counts(),
-            "learning_rate": self.recipe.learning_rate_at(self.shape.parameter_counts()["body"], 10**9),
+            "learning_rate": self.recipe.peak_learning_rate(self.shape.parameter_counts()["body"]),
             "data": {
                 "characters": data.characters if data else 0,
                 "bytes": data.bytes if data else 0,
@@ -69,18 +75,19 @@ class Cell:
             },
         }
         try:
-            trained = self._train(data, state, device, checkpoint_seconds)
+            if data is None:
+                trained = Trained(self.initial, Progress(), "plan")
+            else:
+                trained = train(self._task(data), state, placement, checkpoint_seconds, stop_requested=stop_requested)
         except TrainingFailure as failure:
             trained = Trained({}, Progress(), "failure")
             return trained, record | {"status": "failed", "failure": str(failure), "outcome": None}
-        outcome = self._measure(trained, device) | self._effort(trained.progress, data)
+        outcome = self._measure(trained, placement) | self._effort(trained.progress, data)
         return trained, record | {"status": "ok", "failure": None, "outcome": outcome}
 
-    def _train(self, data: TokenSet | None, state: Path, device: torch.device, checkpoint_seconds: float) -> Trained:
-        if data is None:
-            return Trained(self.initial, Progress(), "plan")
+    def _task(self, data: TokenSet) -> Task:
         seed = self.specification["seed"]
-        task = Task(
+        return Task(
             shape=self.shape,
             recipe=self.recipe,
             seed=seed,
@@ -88,13 +95,14 @@ class Cell:
             stop_windows=self.held_out("validation", self.evaluation["stop_tokens"]),
             one_pass="tokens" in self.specification["data"],
             initial_weights=self.initial,
+            trainable=self.specification["trainable"],
         )
-        return train(task, state, device, checkpoint_seconds)
 
-    def _measure(self, trained: Trained, device: torch.device) -> dict[str, Any]:
+    def _measure(self, trained: Trained, placement: Placement) -> dict[str, Any]:
         """Losses at the best weights on full passes: nats a token, and bits a byte of the text behind the targets."""
         model = GPT(self.shape).requires_grad_(False)
         model.load_state_dict(trained.weights)
+        device = placement.device
         model.to(device)
         test = self.held_out("test", self.evaluation["test_tokens"])
         test_loss = held_out_loss(model, test, device)
@@ -109,7 +117,9 @@ class Cell:
 
     def _effort(self, progress: Progress, data: TokenSet | None) -> dict[str, Any]:
         """What it took to reach the best point, and whether the way there was smooth."""
-        best_tokens = progress.best_step * self.recipe.batch_sequences * self.shape.n_ctx
+        batch_tokens = self.recipe.batch_sequences * self.shape.n_ctx
+        best_tokens = progress.best_step * batch_tokens
+        critical = noise_scale(progress.curve, progress.best_step, self.recipe.batch_sequences, self.shape.n_ctx)
         loss_spike, gradient_spike = largest_rise(progress.curve), largest_norm(progress.curve)
         return {
             "best_step": progress.best_step,
@@ -118,6 +128,8 @@ class Cell:
             "steps": progress.step,
             "loss_spike": loss_spike,
             "gradient_spike": gradient_spike,
+            "noise_scale_tokens": critical,
+            "batch_above_noise_scale": critical is not None and batch_tokens > critical,
             "unstable": loss_spike > SPIKE_NATS or gradient_spike > SPIKE_NORM,
             "flops": best_tokens * self.shape.flops_per_token(with_head=False),
             "flops_with_head": best_tokens * self.shape.flops_per_token(with_head=True),

@@ -21,14 +21,22 @@ from torch import Tensor
 from workflow_scripts.training.checkpoint import load_checkpoint, save_checkpoint
 from workflow_scripts.training.data import Batches
 from workflow_scripts.training.model import GPT
+from workflow_scripts.training.noise_scale import squared_norms
+from workflow_scripts.training.placement import Placement, like, whole
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
 EVALUATION_SEQUENCES = 64
+NOISE_STEPS = 20
+"""The gradient noise is measured at evaluations that are at least so many steps apart: it costs about two."""
 
 
 class TrainingFailure(RuntimeError):
     """The run cannot go on: its loss or gradient is not finite."""
+
+
+class Preempted(Exception):
+    """The run was asked to stop; it has saved a checkpoint and will go on from there."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class Task:
     """Held-out windows (n, n_ctx + 1) whose loss decides when to stop."""
     one_pass: bool = False
     initial_weights: dict[str, Tensor] | None = None
+    trainable: str = "all"
+    """What is trained: see `GPT.train_only`."""
 
     @property
     def epoch_steps(self) -> float:
@@ -83,33 +93,42 @@ def held_out_loss(model: GPT, windows: np.ndarray, device: torch.device) -> floa
     total = 0.0
     for start in range(0, len(windows), EVALUATION_SEQUENCES):
         tokens = torch.from_numpy(windows[start : start + EVALUATION_SEQUENCES]).to(device)
-        total += model.loss(tokens[:, :-1], tokens[:, 1:]).item() * len(tokens)
+        total += model(tokens[:, :-1], tokens[:, 1:]).item() * len(tokens)
     return total / len(windows)
 
 
 class Trainer:
     """A model, its average, its optimizer, and the best weights so far."""
 
-    def __init__(self, task: Task, device: torch.device) -> None:
-        self.task, self.device = task, device
+    def __init__(self, task: Task, placement: Placement) -> None:
+        self.task, self.placement, self.device = task, placement, placement.device
         self.model = GPT(task.shape)
         self.model.initialise(task.seed)
         if task.initial_weights is not None:
             self.model.load_state_dict(task.initial_weights)
-        self.model.to(device)
-        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
-        self.parameters = list(self.model.parameters())
-        self.averages = list(self.averaged.parameters())
+        self.model.to(self.device)
+        self.averaged = placement.shard(copy.deepcopy(self.model).requires_grad_(False))
+        self.model.train_only(task.trainable)
+        self.wrapped = placement.wrap(self.model)
+        pairs = zip(self.model.parameters(), self.averaged.parameters(), strict=True)
+        trained = [(parameter, average) for parameter, average in pairs if parameter.requires_grad]
+        self.parameters, self.averages = map(list, zip(*trained, strict=True))
         self.optimizer = self._optimizer()
         self.best = self._copy_of_average()
         self.progress = Progress()
         self.interval = self._empty_interval()
         self.n_params = task.shape.parameter_counts()["body"]
 
+    def _by_weight_decay(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Matrices and embeddings, which decay, and norms and biases, which do not."""
+        return (
+            [parameter for parameter in self.parameters if parameter.dim() == 2],
+            [parameter for parameter in self.parameters if parameter.dim() < 2],
+        )
+
     def _optimizer(self) -> torch.optim.AdamW:
         recipe = self.task.recipe
-        decayed = [parameter for parameter in self.parameters if parameter.dim() == 2]
-        others = [parameter for parameter in self.parameters if parameter.dim() < 2]
+        decayed, others = self._by_weight_decay()
         return torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": recipe.weight_decay},
@@ -121,7 +140,7 @@ class Trainer:
         )
 
     def _copy_of_average(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.averaged.state_dict().items()}
+        return {name: tensor.detach().cpu().clone() for name, tensor in whole(self.averaged.state_dict()).items()}
 
     def _empty_interval(self) -> dict[str, Tensor]:
         """Sums over the steps since the last evaluation, kept on the device: reading them waits for it.
@@ -135,15 +154,12 @@ class Trainer:
     def train_step(self) -> None:
         """One update; none from the first loss or gradient on that is not finite, which `evaluate` then reports."""
         recipe, progress = self.task.recipe, self.progress
-        learning_rate = recipe.learning_rate_at(self.n_params, progress.step)
-        tokens = torch.from_numpy(self.task.batches[progress.step]).to(self.device, non_blocking=True)
-        loss = self.model.loss(tokens[:, :-1], tokens[:, 1:])
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
-        sound = self.interval["sound"].mul_(torch.isfinite(loss.detach() + norm))
+        loss = self._gradient(self.task.batches[progress.step])
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip))
+        sound = self.interval["sound"].mul_(torch.isfinite(loss + norm))
         self.optimizer.found_inf = 1 - sound
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = recipe.learning_rate_at(self.n_params, progress.step, self.task.planned_steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
         progress.step += 1
@@ -155,6 +171,28 @@ class Trainer:
             self.interval["gradient_norm"] += norm
             torch.maximum(self.interval["largest_norm"], norm, out=self.interval["largest_norm"])
 
+    def _gradient(self, batch: np.ndarray) -> Tensor:
+        """Leaves the gradient of the batch's mean loss in `.grad`, returns that loss; the batch is (B, T + 1)."""
+        parts = self.placement.parts(batch)
+        loss = torch.zeros((), device=self.device)
+        for part in parts:
+            with self.placement.without_exchange(self.wrapped, last=part is parts[-1]), self._precision():
+                part_loss = self.wrapped(part[:, :-1], part[:, 1:]) * (len(part) / sum(map(len, parts)))
+            part_loss.backward()
+            loss += part_loss.detach()
+        return self.placement.mean(loss)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.recipe.precision == "bfloat16")
+
+    def _squared_norms(self) -> tuple[float | None, float | None]:
+        """Of the gradients of the next batch, one sequence at a time; unknown where weights are in shards."""
+        if self.placement.sharded:
+            return None, None
+        batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)
+        with self._precision():
+            return squared_norms(self.model, self.parameters, batch)
+
     def evaluate(self) -> None:
         """Judges the averaged weights, keeps them if they are the best so far, adds a row to the curve.
 
@@ -162,10 +200,12 @@ class Trainer:
         """
         recipe, progress = self.task.recipe, self.progress
         self._require_sound_steps()
-        loss = held_out_loss(self.averaged, self.task.stop_windows, self.device)
+        with self._precision():
+            loss = held_out_loss(self.averaged, self.task.stop_windows, self.device)
         if not math.isfinite(loss):
             raise TrainingFailure(f"step {progress.step}: validation loss {loss}")
         steps = int(self.interval["steps"].item())
+        square_one, square_batch = self._squared_norms() if steps >= NOISE_STEPS else (None, None)
         progress.curve.append(
             {
                 "step": progress.step,
@@ -174,6 +214,8 @@ class Trainer:
                 "train_loss": self.interval["loss"].item() / steps if steps else None,
                 "gradient_norm": self.interval["gradient_norm"].item() / steps if steps else None,
                 "largest_gradient_norm": self.interval["largest_norm"].item() if steps else None,
+                "gradient_square_one": square_one,
+                "gradient_square_batch": square_batch,
             }
         )
         self.interval = self._empty_interval()
@@ -187,11 +229,11 @@ class Trainer:
     def _require_sound_steps(self) -> None:
         lost = int((self.interval["steps"] - self.interval["sound_steps"]).item())
         if lost:
-            step = self.progress.step - lost
+            step, good = self.progress.step - lost, self.progress.curve[-1]
+            rate = self.task.recipe.learning_rate_at(self.n_params, step, self.task.planned_steps)
             raise TrainingFailure(
-                f"step {step}: the loss or its gradient is not finite, at learning rate "
-                f"{self.task.recipe.learning_rate_at(self.n_params, step):.3g}; the last good evaluation was at step "
-                f"{self.progress.curve[-1]['step']}, validation loss {self.progress.curve[-1]['validation_loss']:.3f}"
+                f"step {step}: the loss or its gradient is not finite, at learning rate {rate:.3g}; the last good "
+                f"evaluation was at step {good['step']}, validation loss {good['validation_loss']:.3f}"
             )
 
     def stopped_by(self) -> str | None:
@@ -203,18 +245,24 @@ class Trainer:
         return "budget" if progress.step >= task.planned_steps else None
 
     def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs, gathered from all devices."""
         return {
-            "model": self.model.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": whole(self.model.state_dict()),
+            "averaged": whole(self.averaged.state_dict()),
+            "optimizer": whole(self.optimizer.state_dict()),
             "best": self.best,
             "interval": self.interval,
             "progress": vars(self.progress),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.averaged.load_state_dict(state["averaged"])
+        for module, weights in ((self.model, state["model"]), (self.averaged, state["averaged"])):
+            present = module.state_dict()
+            module.load_state_dict({name: like(tensor, present[name]) for name, tensor in weights.items()})
+        moments = state["optimizer"]["state"]
+        decayed, others = self._by_weight_decay()
+        for index, parameter in enumerate([*decayed, *others]):
+            moments[index] = {name: like(tensor, parameter) for name, tensor in moments[index].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
         self.interval = {name: tensor.to(self.device) for name, tensor in state["interval"].items()}
@@ -224,15 +272,16 @@ class Trainer:
 def train(
     task: Task,
     state_folder: Path,
-    device: torch.device,
+    placement: Placement,
     checkpoint_seconds: float = 60.0,
     clock: Callable[[], float] = time.monotonic,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Trains until patience, plan or budget ends, going on from the checkpoint in `state_folder` if there is one.
 
-    Raises TrainingFailure if a loss or a gradient is not finite.
+    Raises TrainingFailure if a loss or a gradient is not finite, Preempted if `stop_requested` says so.
     """
-    trainer = Trainer(task, device)
+    trainer = Trainer(task, placement)
     state = load_checkpoint(state_folder)
     if state is not None:
         trainer.restore(state)
@@ -249,6 +298,11 @@ def train(
         progress.seconds = clock() - started
         if stopped_by:
             return Trained(trainer.best, progress, stopped_by)
-        if clock() - saved > checkpoint_seconds:
-            save_checkpoint(state_folder, trainer.state())
+        leave = stop_requested()
+        if placement.agree(progress.step, leave or clock() - saved > checkpoint_seconds):
+            state = trainer.state()
+            if placement.rank == 0:
+                save_checkpoint(state_folder, state)
             saved = clock()
+            if placement.agree(progress.step, leave):
+                raise Preempted(f"asked to stop at step {progress.step}")

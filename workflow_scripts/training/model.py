@@ -68,6 +68,22 @@ class GPT(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
+    def train_only(self, trainable: str) -> None:
+        """Freezes what is not `trainable`: `all`, `norms_and_embeddings` (Lu et al. 2021's frozen transformer) or
+        `last_blocks:k` (the last k blocks and the final norm)."""
+        kind, _, count = trainable.partition(":")
+        if kind == "all":
+            return
+        chosen = [self.norm]
+        if kind == "last_blocks":
+            chosen += self.blocks[-int(count) :]
+        else:
+            chosen += [self.embedding, self.position]
+            chosen += [norm for block in self.blocks for norm in (block.norm_1, block.norm_2)]
+        self.requires_grad_(False)
+        for module in chosen:
+            module.requires_grad_(True)
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """tokens (B, T) -> the last layer's states after the final norm (B, T, C)."""
         x = self.embedding(tokens) + self.position.weight[: tokens.shape[1]]
@@ -75,7 +91,7 @@ class GPT(nn.Module):
             x = block(x)
         return self.norm(x)
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats a token; tokens and targets are (B, T)."""
         hidden = self.hidden(tokens)
         return linear_cross_entropy(hidden.flatten(0, 1), self.embedding.weight, targets.flatten())
@@ -103,8 +119,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             of_target = (torch.arange(len(y), device=y.device), y)
             loss -= p[of_target].clamp_(min=smallest).log_().sum()
             p[of_target] -= 1.0
-            torch.mm(p, weight, out=grad_hidden[part])
-            grad_weight_t.addmm_(h.T, p)
+            grad_hidden[part] = p @ weight
+            grad_weight_t += h.T @ p
         ctx.save_for_backward(grad_hidden.div_(n), grad_weight_t.div_(n).T)
         return loss / n
 

@@ -6,16 +6,18 @@ The constants stand in the configuration; what they mean, and where each comes f
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+COSINE_FLOOR = 0.1
+"""Last learning rate of the cosine schedule over its peak (Hoffmann et al. 2022)."""
+DECAY_SHARE = 0.2
+"""Share of the steps in which warm-up-stable-decay goes linearly to zero (Hägele et al. 2024)."""
+
 
 class Recipe(BaseModel):
-    """A constant learning rate after a short warm-up; the weights that are judged are an average over the run's tail.
-
-    An average over the last tenth or so of the steps, at any time, stands in for a cool-down whose length would have to
-    be known beforehand: one run serves early stopping and its whole learning curve (measured in docs/trainer.md).
-    """
+    """One policy of batch, rate, stopping and regularisation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,6 +28,13 @@ class Recipe(BaseModel):
     reference_n_params: int = Field(gt=0)
     learning_rate_exponent: float = Field(le=0)
     """Power of N / reference_n_params in the learning rate of a model of N parameters."""
+    schedule: Literal["averaged", "cosine", "warmup_stable_decay"] = "averaged"
+    """`averaged`: a constant rate; the weights that are judged are an average over the run's tail.  It stands in for a
+    cool-down whose length would have to be known beforehand, so one run serves early stopping and its whole curve
+    (measured in docs/trainer.md).  The other two lower the rate towards the end of the budget (of the data, in
+    pre-training) and judge the weights themselves."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products; weights, their average and the optimizer stay in float32."""
     beta_1: float = Field(0.9, ge=0, lt=1)
     beta_2: float = Field(0.95, ge=0, lt=1)
     weight_decay: float = Field(ge=0)
@@ -48,13 +57,23 @@ class Recipe(BaseModel):
     budget_epochs: float = Field(gt=0)
     """Where a run ends even with patience left; it is then marked `hit_budget`."""
 
-    def learning_rate_at(self, n_params: int, step: int) -> float:
-        """Learning rate of update number `step` (from 0) for N = `n_params`."""
-        peak = self.learning_rate * (n_params / self.reference_n_params) ** self.learning_rate_exponent
-        return peak * min(1.0, (step + 1) / self.warmup_steps)
+    def peak_learning_rate(self, n_params: int) -> float:
+        return self.learning_rate * (n_params / self.reference_n_params) ** self.learning_rate_exponent
+
+    def learning_rate_at(self, n_params: int, step: int, planned_steps: int) -> float:
+        """Learning rate of update number `step` (from 0) of at most `planned_steps` for N = `n_params`."""
+        left = max(0.0, 1.0 - step / planned_steps)
+        shape = {
+            "averaged": 1.0,
+            "cosine": COSINE_FLOOR + (1 - COSINE_FLOOR) * (1 - math.cos(math.pi * left)) / 2,
+            "warmup_stable_decay": min(1.0, left / DECAY_SHARE),
+        }[self.schedule]
+        return self.peak_learning_rate(n_params) * shape * min(1.0, (step + 1) / self.warmup_steps)
 
     def averaging_weight(self, step: int) -> float:
         """Weight of the newest weights in the average after update number `step` (from 1)."""
+        if self.schedule != "averaged":
+            return 1.0
         return 1.0 - (1.0 - 1.0 / step) ** (self.averaging_power + 1)
 
     def next_evaluation(self, step: int) -> int:

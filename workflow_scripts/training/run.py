@@ -1,21 +1,29 @@
 """Trains runs one after another in one process; each has its own entry in the store, and its own checkpoint.
 
 python -m workflow_scripts.training.run --runs JSON --tokens E/tokens [--initial FOLDER] --out MANIFEST
+
+Started by `torchrun`, its processes train each run together; the first of them keeps the store.  On SIGTERM or SIGUSR1 it
+saves a checkpoint and leaves with code 75 (EX_TEMPFAIL): started again, it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from workflow_scripts.code_identity import code_hash
@@ -26,9 +34,12 @@ from workflow_scripts.training.cell import Cell
 from workflow_scripts.training.checkpoint import CURRENT
 from workflow_scripts.training.data import Corpus, DataError
 from workflow_scripts.training.devices import device
+from workflow_scripts.training.loop import Preempted, Trained
+from workflow_scripts.training.placement import Placement, first_process, processes
 from workflow_scripts.training.progress import print_report
 
 FILES = ("run.json", "curve.parquet", "model.safetensors")
+PREEMPTED = os.EX_TEMPFAIL
 CODE = "workflow_scripts.training.cell"
 """The module whose closure decides what a run's numbers are."""
 
@@ -36,8 +47,8 @@ CODE = "workflow_scripts.training.cell"
 class Runner:
     """What the runs of one process share: tokens, initial weights, device."""
 
-    def __init__(self, tokens: Path, initial: Path | None, device: torch.device, checkpoint_seconds: float) -> None:
-        self.tokens, self.device, self.checkpoint_seconds = tokens, device, checkpoint_seconds
+    def __init__(self, tokens: Path, initial: Path | None, placement: Placement, checkpoint_seconds: float) -> None:
+        self.tokens, self.placement, self.checkpoint_seconds = tokens, placement, checkpoint_seconds
         self.initial = initial / "model.safetensors" if initial else None
         if initial:
             _require_weights(initial)
@@ -61,9 +72,9 @@ class Runner:
             state.mkdir(parents=True, exist_ok=True)
             if (state / CURRENT).exists():
                 print(f"{target}: going on from its checkpoint", file=sys.stderr, flush=True)
-            initial = load_file(self.initial) if self.initial else None
-            cell = Cell(specification, self.corpus(specification["data"]["corpus"]), initial)
-            trained, record = cell.run(state, self.device, self.checkpoint_seconds)
+            if self.placement.world_size > 1:
+                dist.broadcast_object_list([(specification, state)])
+            trained, record = self.compute(specification, state)
             weights = {name: tensor.contiguous() for name, tensor in trained.weights.items()}
             save_file(weights, folder / "model.safetensors")
             pd.DataFrame(trained.progress.curve).to_parquet(folder / "curve.parquet")
@@ -72,6 +83,33 @@ class Runner:
         entry = produce("runs", identity, {file: target / file for file in FILES}, make)
         shutil.rmtree(state, ignore_errors=True)
         return entry
+
+    def compute(self, specification: Mapping[str, Any], state: Path) -> tuple[Trained, dict[str, Any]]:
+        initial = load_file(self.initial) if self.initial else None
+        cell = Cell(specification, self.corpus(specification["data"]["corpus"]), initial)
+        with stop_signals() as stop_requested:
+            return cell.run(state, self.placement, self.checkpoint_seconds, stop_requested)
+
+    def follow(self) -> None:
+        """Takes its part in what the first process computes, until that says None."""
+        while True:
+            order = [None]
+            dist.broadcast_object_list(order)
+            if order[0] is None:
+                return
+            self.compute(*order[0])
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Inside the block SIGTERM and SIGUSR1 are requests to stop; yields the question whether one came."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield stop.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _require_weights(initial: Path) -> None:
@@ -92,25 +130,40 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0)
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--shard", action="store_true", help="spread the weights over the devices (FSDP2)")
+    parser.add_argument("--micro-batch", type=int, help="most sequences in one forward pass")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
-    with one_message("training"), only_writer(arguments.out.with_suffix(".lock")), device(arguments.gpus) as chosen:
+    with ExitStack() as held:
+        held.enter_context(one_message("training"))
+        if first_process():
+            held.enter_context(only_writer(arguments.out.with_suffix(".lock")))
+        chosen = held.enter_context(device(arguments.gpus))
+        placement = held.enter_context(processes(chosen, sharded=arguments.shard, micro_batch=arguments.micro_batch))
         try:
-            write_json(arguments.out, train_all(arguments, chosen))
+            runner = Runner(arguments.tokens, arguments.initial, placement, arguments.checkpoint_seconds)
+            if placement.rank:
+                runner.follow()
+            else:
+                write_json(arguments.out, train_all(runner, arguments.runs, arguments.plan))
         except DataError as error:
             sys.exit(str(error))
+        except Preempted as stopped:
+            print(f"{stopped}; its checkpoint is saved, start it again to go on", file=sys.stderr, flush=True)
+            sys.exit(PREEMPTED)
 
 
-def train_all(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def train_all(runner: Runner, runs: Mapping[str, Mapping[str, Any]], plan: Path | None) -> dict[str, Any]:
     """The manifest: run folder -> key in the store, status, and hash of the weights."""
-    runner = Runner(arguments.tokens, arguments.initial, device, arguments.checkpoint_seconds)
     manifest = {}
-    for name, specification in arguments.runs.items():
+    for name, specification in runs.items():
         entry = runner.train(Path(name), specification)
         status = read_json(entry / "run.json")["status"]
         manifest[name] = {"key": entry.name, "status": status, "weights": sha256(entry / "model.safetensors")}
-        if arguments.plan:
-            print_report(arguments.plan)
+        if plan:
+            print_report(plan)
+    if runner.placement.world_size > 1:
+        dist.broadcast_object_list([None])
     return manifest
 
 

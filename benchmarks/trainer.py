@@ -1,0 +1,184 @@
+"""Tokens a second of our training step beside two peers: GPT2LMHeadModel in a plain loop, and Hugging Face's Trainer.
+
+python -m benchmarks.trainer [--sizes 6k 25k ...] [--vocabularies 1024 4096 16384] [--out FILE.md]
+
+Same shape, batch (4 sequences of 128 tokens), data, thread (one) and optimizer (fused AdamW, gradients clipped); the
+contenders take turns, and the median of the rounds counts.  Peers: `pip install transformers accelerate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from workflow_scripts.training.data import Batches
+from workflow_scripts.training.export import gpt2_config
+from workflow_scripts.training.loop import Task, Trainer
+from workflow_scripts.training.placement import Placement
+from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.shape import ModelShape
+
+SIZES = {"6k": (2, 16), "25k": (2, 32), "98k": (2, 64), "332k": (3, 96), "786k": (4, 128), "5M": (6, 256)}
+N_CTX, SEQUENCES = 128, 4
+RECIPE = Recipe(
+    batch_sequences=SEQUENCES,
+    learning_rate=1e-3,
+    reference_n_params=24_576,
+    learning_rate_exponent=0,
+    weight_decay=0.1,
+    warmup_steps=10,
+    averaging_power=8,
+    first_evaluation=10**9,
+    evaluation_growth=2,
+    patience=2,
+    tolerance=0.01,
+    minimum_epochs=1,
+    budget_epochs=10**6,
+)
+Contender = Callable[[int], float]
+"""Trains so many steps, returns the seconds they took."""
+
+
+def ours(shape: ModelShape, tokens: np.ndarray, precision: str) -> Contender:
+    batches = Batches(tokens, N_CTX, SEQUENCES, seed=0)
+    recipe = RECIPE.model_copy(update={"precision": precision})
+    trainer = Trainer(Task(shape, recipe, 0, batches, stop_windows=tokens[None, : N_CTX + 1]), Placement(CPU))
+
+    def run(steps: int) -> float:
+        started = time.perf_counter()
+        for _ in range(steps):
+            trainer.train_step()
+        return time.perf_counter() - started
+
+    return run
+
+
+def peer(shape: ModelShape) -> transformers.GPT2LMHeadModel:
+    configuration = {key: value for key, value in gpt2_config(vars(shape)).items() if key != "architectures"}
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**configuration)).train()
+
+
+def plain_loop(shape: ModelShape, tokens: np.ndarray, precision: str) -> Contender:
+    model, batches = peer(shape), Batches(tokens, N_CTX, SEQUENCES, seed=0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    done = 0
+
+    def run(steps: int) -> float:
+        nonlocal done
+        started = time.perf_counter()
+        for _ in range(steps):
+            ids = torch.from_numpy(batches[done][:, :-1])
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = model(input_ids=ids, labels=ids).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            done += 1
+        return time.perf_counter() - started
+
+    return run
+
+
+def hugging_face_trainer(shape: ModelShape, tokens: np.ndarray, precision: str) -> Contender:
+    model = peer(shape)
+    windows = tokens[: len(tokens) // N_CTX * N_CTX].reshape(-1, N_CTX)
+    dataset = [{"input_ids": row, "labels": row} for row in windows]
+
+    def run(steps: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = transformers.TrainingArguments(
+                folder,
+                max_steps=steps,
+                per_device_train_batch_size=SEQUENCES,
+                optim="adamw_torch_fused",
+                bf16=precision == "bfloat16",
+                use_cpu=True,
+                report_to="none",
+                disable_tqdm=True,
+                save_strategy="no",
+                logging_strategy="no",
+            )
+            return transformers.Trainer(model, arguments, train_dataset=dataset).train().metrics["train_runtime"]
+
+    return run
+
+
+CONTENDERS = {"ours": ours, "plain loop": plain_loop, "HF Trainer": hugging_face_trainer}
+CPU = torch.device("cpu")
+
+
+def peak(dtype: torch.dtype, rounds: int = 9, width: int = 1024) -> float:
+    """Measured FLOPs a second of a square matrix product."""
+    a = b = torch.randn(width, width).to(dtype)
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - started)
+    return 2 * width**3 / min(seconds)
+
+
+def compare(shape: ModelShape, seconds: float, rounds: int) -> dict[tuple[str, str], float]:
+    """Tokens a second by (contender, precision); every contender trains about `seconds` a round."""
+    tokens = np.random.default_rng(0).integers(0, shape.vocab_size, 50_000)
+    runs = {
+        (name, precision): make(shape, tokens, precision)
+        for name, make in CONTENDERS.items()
+        for precision in ("float32", "bfloat16")
+    }
+    steps = {key: max(3, round(seconds * 5 / run(5))) for key, run in runs.items()}
+    taken: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    for _ in range(rounds):
+        for key, run in runs.items():
+            taken[key].append(run(steps[key]) / steps[key])
+    return {key: SEQUENCES * N_CTX / statistics.median(times) for key, times in taken.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--vocabularies", nargs="+", type=int, default=[1024, 4096, 16384])
+    parser.add_argument("--seconds", type=float, default=1.0, help="of every contender in a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="the table in Markdown")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    peaks = {"float32": peak(torch.float32), "bfloat16": peak(torch.bfloat16)}
+    lines = [
+        f"Matrix-product peak of one thread: {peaks['float32'] / 1e9:.0f} GFLOP/s float32, "
+        f"{peaks['bfloat16'] / 1e9:.0f} bfloat16. Thousands of tokens a second.",
+        "",
+        "| N | vocabulary | ours | plain loop | HF Trainer | ratio to the faster peer | of peak | ours bf16 | best bf16 peer |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for vocabulary in arguments.vocabularies:
+        for size in arguments.sizes:
+            n_layer, d_model = SIZES[size]
+            shape = ModelShape(n_layer, d_model, 2, N_CTX, vocabulary)
+            rate = compare(shape, arguments.seconds, arguments.rounds)
+            exact, rounded = ({name: rate[name, p] for name in CONTENDERS} for p in ("float32", "bfloat16"))
+            best, best_rounded = (max(v for name, v in r.items() if name != "ours") for r in (exact, rounded))
+            of_peak = exact["ours"] * shape.flops_per_token(with_head=True) / peaks["float32"]
+            lines.append(
+                f"| {size} | {vocabulary:,} | "
+                + " | ".join(f"{exact[name] / 1e3:.1f}" for name in CONTENDERS)
+                + f" | {exact['ours'] / best:.2f} | {of_peak:.0%} "
+                + f"| {rounded['ours'] / 1e3:.1f} | {best_rounded / 1e3:.1f} |"
+            )
+            print(lines[-1], flush=True)
+    if arguments.out:
+        arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+# What other values of the recipe's constants would have changed: training, verdict and figure. `snakemake sweeps`
+
+
+use rule scratch as swept_scratch with:
+    output:
+        manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{factor}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
+    log:
+        f"{RESULTS}/logs/training/sweeps/{{constant}}/{{factor}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+    params:
+        runs=specifications_of("sweeps/{constant}/{factor}/scratch/{unit}/{size}/seed{seed}/{cells}"),
+        initial="",
+        tokens=subpath(input.tokens, ancestor=2),
+        plan=lambda wildcards, resources: PLAN,
+        launcher=lambda wildcards, resources: LAUNCHER,
+        placement=lambda wildcards, resources: PLACEMENT,
+        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
+        code=code_hash("workflow_scripts.training.cell"),
+
+
+use rule finetune as swept_finetune with:
+    output:
+        manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{factor}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
+    log:
+        f"{RESULTS}/logs/training/sweeps/{{constant}}/{{factor}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+    params:
+        runs=specifications_of("sweeps/{constant}/{factor}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
+        initial=f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}",
+        tokens=subpath(input.tokens, ancestor=2),
+        plan=lambda wildcards, resources: PLAN,
+        launcher=lambda wildcards, resources: LAUNCHER,
+        placement=lambda wildcards, resources: PLACEMENT,
+        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
+        code=code_hash("workflow_scripts.training.cell"),
+
+
+rule judge_sweeps:
+    input:
+        [f"{RESULTS}/training/{job}.json" for job in SWEEP_JOBS],
+        cells=f"{RESULTS}/laws/effective_data.parquet",
+        curves=f"{RESULTS}/laws/scratch_curves.parquet",
+    output:
+        f"{RESULTS}/laws/sweeps.json",
+    log:
+        f"{RESULTS}/logs/laws/sweeps.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        experiment=EXPERIMENT.model_dump_json(),
+        training=lambda wildcards, resources: f"{RESULTS}/training",
+        laws=subpath(input.cells, parent=True),
+        code=code_hash("workflow_scripts.laws.sweeps"),
+    shell:
+        "python -m workflow_scripts.laws.sweeps --experiment {params.experiment:q} --training {params.training}"
+        " --laws {params.laws} --out {output} 2>&1 | tee {log} >&2"
+
+
+rule draw_sweeps:
+    input:
+        f"{RESULTS}/laws/sweeps.json",
+    output:
+        svg=f"{RESULTS}/figures/sweeps.svg",
+        png=f"{RESULTS}/figures/sweeps.png",
+    log:
+        f"{RESULTS}/logs/figures/sweeps.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        out=subpath(output.svg, strip_suffix=".svg"),
+        code=code_hash("workflow_scripts.figures.sweeps"),
+    shell:
+        "python -m workflow_scripts.figures.sweeps --sweeps {input} --out {params.out} 2>&1 | tee {log} >&2"
+
+
+rule sweeps:
+    input:
+        f"{RESULTS}/laws/sweeps.json",
+        f"{RESULTS}/figures/sweeps.svg",

@@ -1,0 +1,76 @@
+"""A sweep says where the optimum lies, what the recipe leaves on the table, and what D_T would be without that."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflow_scripts.laws.sweeps import effect_on_transfer, judge, parabola_minimum
+
+FACTORS = [0.25, 0.5, 1.0, 2.0, 4.0]
+
+
+def swept(optimum, arm="scratch", size="25k", noise=0.0, curvature=0.05, level=3.0):
+    """Losses on a parabola in ln(factor) with its minimum at `optimum`, two seeds, seed noise shared by all factors."""
+    random = np.random.default_rng(0)
+    rows = []
+    for seed in (0, 1):
+        of_seed = random.normal(0, 0.05)
+        for factor in FACTORS:
+            loss = level + curvature * np.log(factor / optimum) ** 2 + of_seed + random.normal(0, noise)
+            rows.append(
+                {"constant": "learning_rate", "factor": factor, "arm": arm, "source": None if arm == "scratch" else "e"}
+                | {"size": size, "n_params": 24_576, "d_chars": 6_000, "seed": seed, "test_loss": loss}
+            )
+    return pd.DataFrame(rows)
+
+
+@given(st.floats(0.36, 2.8))
+def test_a_planted_optimum_is_found(optimum):
+    (cell,) = judge(swept(optimum))
+    assert cell["best_factor"] == pytest.approx(optimum, rel=1e-6)
+    assert cell["left"] == pytest.approx(0.05 * np.log(optimum) ** 2, abs=1e-9)
+    assert cell["optimum_inside"]
+
+
+@pytest.mark.parametrize("optimum", [0.05, 20.0])
+def test_an_optimum_beyond_the_sweep_is_not_called_one(optimum):
+    (cell,) = judge(swept(optimum))
+    assert not cell["optimum_inside"]
+    assert not cell["negligible"]
+
+
+def test_a_flat_valley_is_negligible_and_a_steep_one_is_not():
+    flat, steep = judge(pd.concat([swept(1.4, size="25k"), swept(2.0, size="55k", curvature=0.2)]))
+    assert flat["negligible"]
+    assert not steep["negligible"]
+
+
+def test_a_failed_run_is_named_and_costs_its_factor_only():
+    runs = swept(1.0)
+    runs.loc[(runs.factor == 4) & (runs.seed == 1), "test_loss"] = np.nan
+    (cell,) = judge(runs)
+    assert cell["failed"] == [4.0]
+    assert cell["best_factor"] == pytest.approx(1.0)
+
+
+def test_the_lowest_point_at_an_edge_is_returned_as_it_is():
+    assert parabola_minimum(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])) == (0.0, 1.0)
+
+
+def test_d_t_moves_by_the_difference_of_what_the_arms_lose():
+    """From-scratch curve L = 5 - 0.3 ln D: a fine-tuned loss lower by 0.03 is worth a factor e^0.1 of D_E."""
+    d = np.array([6_000, 20_000, 60_000])
+    curves = pd.DataFrame({"unit": "excerpt", "n_params": 24_576, "d": d, "loss": 5 - 0.3 * np.log(d)})
+    effective = pd.DataFrame(
+        [{"source": "e", "unit": "excerpt", "size": "25k", "n_params": 24_576, "d_f": 6_000, "d_e": 12_000.0}]
+    )
+    place = {"constant": "learning_rate", "size": "25k", "d_chars": 6_000}
+    cells = [
+        {**place, "arm": "finetune", "source": "e", "left": 0.04},
+        {**place, "arm": "scratch", "source": None, "left": 0.01},
+    ]
+    (found,) = effect_on_transfer(cells, effective, curves)
+    assert found["d_t_ratio"] == pytest.approx((12_000 * np.exp(0.1) - 6_000) / 6_000)
+    assert effect_on_transfer(cells[:1], effective, curves) == []

@@ -1,0 +1,105 @@
+"""The number of devices is placement: it does not change what is learnt.  Two processes on a CPU stand for two GPUs."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+
+from workflow_scripts.training.loop import Trainer
+from workflow_scripts.training.placement import Placement, processes
+
+CPU = torch.device("cpu")
+STEPS = 12
+
+
+def run_together(task, count, port, sharded, folder, first=None):
+    """Trains `STEPS` steps in `count` processes from the state `first`; each leaves its losses in `folder`."""
+    if first is not None:
+        torch.save(first, folder / "first.pt")
+    arguments = (count, port, sharded, task, folder, first is not None)
+    multiprocessing.spawn(_one_of, arguments, nprocs=count)
+    traces = [np.load(folder / f"losses{rank}.npy") for rank in range(count)]
+    for trace in traces[1:]:
+        np.testing.assert_array_equal(trace, traces[0])
+    return traces[0], torch.load(folder / "state.pt")
+
+
+def _one_of(rank, count, port, sharded, task, folder, resumed):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with processes(CPU, sharded=sharded) as placement:
+        trainer = Trainer(task, placement)
+        if resumed:
+            trainer.restore(torch.load(folder / "first.pt"))
+        losses = []
+        for _ in range(STEPS):
+            before = trainer.interval["loss"].item()
+            trainer.train_step()
+            losses.append(trainer.interval["loss"].item() - before)
+        trainer.evaluate()
+        losses.append(trainer.progress.curve[-1]["validation_loss"])
+        np.save(folder / f"losses{rank}.npy", np.array(losses))
+        state = trainer.state()
+        if rank == 0:
+            torch.save(state, folder / "state.pt")
+
+
+def alone(task, first=None):
+    trainer = Trainer(task, Placement(CPU))
+    if first is not None:
+        trainer.restore(first)
+    losses = []
+    for _ in range(STEPS):
+        before = trainer.interval["loss"].item()
+        trainer.train_step()
+        losses.append(trainer.interval["loss"].item() - before)
+    trainer.evaluate()
+    return np.array([*losses, trainer.progress.curve[-1]["validation_loss"]]), trainer.state()
+
+
+@pytest.fixture
+def port():
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
+def test_two_processes_learn_what_one_learns(make_task, tmp_path, port, sharded):
+    task = make_task()
+    expected, _ = alone(task)
+    found, _ = run_together(task, 2, port, sharded, tmp_path)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
+def test_a_run_may_resume_with_another_number_of_devices(make_task, tmp_path, port, sharded):
+    task = make_task()
+    trainer = Trainer(task, Placement(CPU))
+    for _ in range(2 * STEPS):
+        before = trainer.interval["loss"].item()
+        trainer.train_step()
+        last = trainer.interval["loss"].item() - before
+    _, half = run_together(task, 2, port, sharded, tmp_path)
+    resumed, _ = alone(task, first=half)
+    assert resumed[STEPS - 1] == pytest.approx(last, abs=5e-4)
+    _, first_half = alone(task)
+    again, _ = run_together(task, 2, port, sharded, tmp_path, first=first_half)
+    assert again[STEPS - 1] == pytest.approx(last, abs=5e-4)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(make_task):
+    placement = Placement(CPU, rank=0, world_size=3)
+    with pytest.raises(ValueError, match=r"batch_sequences: 2 sequences cannot be shared by 3 devices"):
+        placement.parts(make_task().batches[0])
+
+
+def test_every_sequence_of_a_batch_goes_to_one_process():
+    batch = np.arange(8 * 3).reshape(8, 3)
+    parts = [torch.cat(Placement(CPU, rank, 4, micro_batch=1).parts(batch)) for rank in range(4)]
+    assert sorted(map(tuple, torch.cat(parts).tolist())) == sorted(map(tuple, batch.tolist()))
+    assert len(Placement(CPU, 0, 4, micro_batch=1).parts(batch)) == 2

@@ -1,0 +1,55 @@
+"""A training job: what a scheduler's signal does to it, and that the store is kept by one process alone."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.training.conftest import RECIPE, SHAPE, write_tokens
+from workflow_scripts.files import read_json
+from workflow_scripts.training.data import Batches
+from workflow_scripts.training.run import PREEMPTED, main
+
+SPECIFICATION = {
+    "model": vars(SHAPE),
+    "data": {"corpus": "corpus", "unit_tokens": 32, "characters": 900},
+    "seed": 0,
+    "recipe": RECIPE.model_dump(),
+    "evaluation": {"stop_tokens": 321, "validation_tokens": 321, "test_tokens": 321, "unit_tokens": 32},
+    "initial": None,
+    "trainable": "all",
+}
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    def run(name):
+        write_tokens(tmp_path / name / "tokens" / "corpus")
+        monkeypatch.chdir(tmp_path / name)
+        main(["--runs", json.dumps({"runs/cell": SPECIFICATION}), "--tokens", "tokens", "--out", "cell.json"])
+        return read_json("runs/cell/run.json")["outcome"] | {"seconds": None}
+
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_job_that_is_asked_to_stop_leaves_with_its_own_code_and_goes_on(job, monkeypatch, capsys, number):
+    """Preemption and a time limit must not look like a failure, and cost no work."""
+    whole = job("whole")
+    get = Batches.__getitem__
+
+    def signalled(batches, step):
+        if step == 17:
+            os.kill(os.getpid(), number)
+        return get(batches, step)
+
+    monkeypatch.setattr(Batches, "__getitem__", signalled)
+    with pytest.raises(SystemExit) as left:
+        job("stopped")
+    assert left.value.code == PREEMPTED == 75
+    assert "checkpoint is saved" in capsys.readouterr().err
+    monkeypatch.setattr(Batches, "__getitem__", get)
+    assert job("stopped") == whole
+    assert "going on from its checkpoint" in capsys.readouterr().err
+    assert signal.getsignal(number) == signal.SIG_DFL, "outside of training the signal ends the process as ever"

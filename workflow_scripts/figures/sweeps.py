@@ -1,0 +1,76 @@
+"""What another value of a constant of the recipe would have changed, in both arms side by side.
+
+python -m workflow_scripts.figures.sweeps --sweeps E/laws/sweeps.json --out E/figures/sweeps
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from workflow_scripts.figures import style
+from workflow_scripts.figures.style import End
+from workflow_scripts.figures.words import count, title_of
+from workflow_scripts.files import read_json
+
+ARMS = {"scratch": "From scratch", "finetune": "Fine-tuned"}
+CEILING = 0.3
+"""Nats: differences above it are cut off, so that the valley can be seen."""
+
+
+def draw(sweeps: Mapping[str, Any]) -> Figure:
+    """Loss against the factor, as the difference to the recipe's own value; a row a constant, a column an arm."""
+    constants = sorted({cell["constant"] for cell in sweeps["cells"]})
+    figure, rows = style.panels(len(constants), columns=2, height=2.6, right=0.95)
+    for pair, constant in zip(rows, constants, strict=True):
+        ends = {}
+        for axes, (arm, name) in zip(pair, ARMS.items(), strict=True):
+            cells = [cell for cell in sweeps["cells"] if (cell["constant"], cell["arm"]) == (constant, arm)]
+            ends[axes] = _lines(axes, cells)
+            axes.set_title(name)
+            axes.set_xlabel(f"{title_of(constant).lower()}, over the recipe's")
+        pair[0].set_ylabel("test loss over the recipe's\n(nats per token)")
+        for axes, labels in ends.items():
+            style.label_ends(axes, labels, head="N, $D$")
+    style.footnote(figure, [f"Means over seeds, paired.  Differences above {CEILING} nats are cut off."])
+    return figure
+
+
+def _lines(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> list[End]:
+    sizes = style.data_styles(sorted({cell["n_params"] for cell in cells}))
+    data = sorted({cell["d_chars"] for cell in cells})
+    axes.set_xscale("log", base=2)
+    axes.axhline(0, color=style.MUTED, linewidth=0.8)
+    axes.axvline(1, color=style.MUTED, linewidth=0.8)
+    ends = []
+    for cell in cells:
+        factors = np.array([float(factor) for factor in cell["losses"]])
+        loss = np.array(list(cell["losses"].values())) - cell["losses"].get("1", np.nan)
+        look, dashes = sizes[cell["n_params"]], style.DASHES[data.index(cell["d_chars"])]
+        shown = np.minimum(loss, CEILING)
+        axes.plot(factors, shown, color=look.colour, linestyle=dashes, marker=look.marker)
+        ends.append(End(factors[-1], float(shown[-1]), f"{cell['size']}, {count(cell['d_chars'])}", look.colour))
+    ticks = sorted({float(factor) for cell in cells for factor in cell["losses"]})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    return ends
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path, help="prefix: .svg and .png are added")
+    arguments = parser.parse_args(argv)
+    with mpl.rc_context(style.SETTINGS):
+        style.save(draw(read_json(arguments.sweeps)), arguments.out)
+
+
+if __name__ == "__main__":
+    main()

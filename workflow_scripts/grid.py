@@ -1,0 +1,36 @@
+"""A run's place in an experiment: what it is called, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell of the grid at one seed."""
+
+    arm: Literal["pretrain", "zero_shot", "finetune", "scratch"]
+    source: str | None
+    """The corpus of pre-training; None for a run from scratch."""
+    unit: Literal["excerpt", "document"]
+    size: str
+    characters: int | None
+    """D; None for pre-training, which is counted in tokens."""
+    seed: int
+    sweep: str | None = None
+    """The constant of the recipe that is multiplied by `factor`; None in the grids."""
+    factor: float = 1.0
+
+    @property
+    def siblings(self) -> str:
+        """Folder of the runs that share everything but D."""
+        sweep = f"sweeps/{self.sweep}/{self.factor:g}/" if self.sweep else ""
+        source = f"/{self.source}" if self.source else ""
+        unit = "" if self.arm in ("pretrain", "zero_shot") else f"/{self.unit}"
+        return f"{sweep}{self.arm}{source}{unit}/{self.size}/seed{self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """Where the run stands below `results/<experiment>/training/`."""
+        return self.siblings if self.arm in ("pretrain", "zero_shot") else f"{self.siblings}/d{self.characters}"

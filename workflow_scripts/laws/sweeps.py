@@ -1,0 +1,139 @@
+"""Step `sweeps`: what a constant of the recipe leaves on the table in each arm, and what that does to D_T.
+
+python -m workflow_scripts.laws.sweeps --experiment JSON --training E/training --laws E/laws --out E/laws/sweeps.json
+
+Seeds are paired: the losses at two values of the constant share data and initial weights, so their difference is known
+much better than each of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.experiment import Experiment
+from workflow_scripts.files import read_json, write_json
+
+CELL = ["constant", "arm", "source", "size", "n_params", "d_chars"]
+NEGLIGIBLE = 0.02
+"""Nats a token that a rule may leave on the table, if that is more than two standard errors."""
+
+
+def read_runs(experiment: Experiment, training: Path) -> pd.DataFrame:
+    """A row a run of the sweeps.  Raises SystemExit if one is missing."""
+    rows = []
+    for run in experiment.sweep_runs:
+        path = training / run.folder / "run.json"
+        if not path.exists():
+            raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
+        outcome = read_json(path)["outcome"]
+        rows.append(
+            {
+                "constant": run.sweep,
+                "factor": run.factor,
+                "value": getattr(experiment.recipe, run.sweep) * run.factor,
+                "arm": run.arm,
+                "source": run.source,
+                "size": run.size,
+                "n_params": experiment.shapes[run.size].parameter_counts()["body"],
+                "d_chars": run.characters,
+                "seed": run.seed,
+                "test_loss": outcome["test_loss"] if outcome else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def parabola_minimum(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Place and value of the minimum through the lowest point and its two neighbours; the lowest point at an edge."""
+    low = int(np.argmin(y))
+    if low in (0, len(x) - 1):
+        return float(x[low]), float(y[low])
+    around = slice(low - 1, low + 2)
+    a, b, c = np.polyfit(x[around], y[around], 2)
+    return float(-b / (2 * a)), float(c - b**2 / (4 * a))
+
+
+def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
+    """Where the optimum lies, and how much the recipe's own value loses against it (nats a token)."""
+    by_factor = runs.pivot_table(index="factor", columns="seed", values="test_loss").dropna()
+    factors, loss = by_factor.index.to_numpy(), by_factor.mean(axis=1).to_numpy()
+    place, lowest = parabola_minimum(np.log(factors), loss)
+    best = by_factor.index[int(np.argmin(loss))]
+    default = 1.0 in by_factor.index
+    return {
+        "losses": dict(zip((f"{factor:g}" for factor in factors), loss.tolist(), strict=True)),
+        "failed": sorted(set(runs.factor) - set(factors)),
+        "best_factor": float(np.exp(place)),
+        "optimum_inside": bool(factors[0] < best < factors[-1]),
+        "left": float(by_factor.loc[1.0].mean() - lowest) if default else None,
+        "differences": (by_factor.loc[1.0] - by_factor.loc[best]).tolist() if default and best != 1.0 else [],
+    }
+
+
+def judge(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """A verdict a cell; the standard error of what is left pools the seeds' differences of all cells of a constant."""
+    cells = []
+    for _, of_constant in runs.groupby("constant"):
+        found = [
+            {**dict(zip(CELL, key, strict=True)), **judge_cell(cell)}
+            for key, cell in of_constant.groupby(CELL, dropna=False)
+        ]
+        pairs = [cell["differences"] for cell in found if len(cell["differences"]) > 1]
+        error = float(np.sqrt(np.mean([np.var(pair, ddof=1) / len(pair) for pair in pairs]))) if pairs else None
+        for cell in found:
+            del cell["differences"]
+            limit = max(NEGLIGIBLE, 2 * error) if error is not None else NEGLIGIBLE
+            source = None if cell["arm"] == "scratch" else cell["source"]
+            negligible = cell["left"] is not None and cell["left"] <= limit
+            cells.append({**cell, "source": source, "left_error": error, "negligible": negligible})
+    return cells
+
+
+def effect_on_transfer(cells: list[dict[str, Any]], effective: pd.DataFrame, curves: pd.DataFrame) -> list[dict]:
+    """D_T if each arm had its own optimum, over D_T as it is.
+
+    A lower fine-tuned loss moves D_E along the from-scratch curve, a lower from-scratch curve moves it back:
+    ln D_E' = ln D_E + (left_finetune - left_scratch) / slope, slope = -dL / dln D of the from-scratch curve at D_E.
+    """
+    found = []
+    scratch = {(c["constant"], c["size"], c["d_chars"]): c for c in cells if c["arm"] == "scratch"}
+    for tuned in (cell for cell in cells if cell["arm"] == "finetune"):
+        twin = scratch.get((tuned["constant"], tuned["size"], tuned["d_chars"]))
+        rows = effective[
+            (effective.source == tuned["source"])
+            & (effective["size"] == tuned["size"])
+            & (effective.d_f == tuned["d_chars"])
+            & effective.d_e.notna()
+        ]
+        if twin is None or rows.empty or None in (tuned["left"], twin["left"]):
+            continue
+        cell = rows.iloc[0]
+        curve = curves[(curves.unit == cell.unit) & (curves.n_params == cell.n_params)].sort_values("d")
+        slope = -np.polyfit(np.log(curve.d), curve.loss, 1)[0]
+        moved = cell.d_e * np.exp((tuned["left"] - twin["left"]) / slope)
+        place = {key: tuned[key] for key in ("constant", "source", "size", "d_chars")}
+        found.append({**place, "d_e": float(cell.d_e), "d_t_ratio": float((moved - cell.d_f) / (cell.d_e - cell.d_f))})
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", required=True, type=json.loads, help="configuration, as JSON")
+    parser.add_argument("--training", required=True, type=Path)
+    parser.add_argument("--laws", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    cells = judge(read_runs(Experiment.parse(arguments.experiment, "--experiment"), arguments.training))
+    effective = pd.read_parquet(arguments.laws / "effective_data.parquet")
+    curves = pd.read_parquet(arguments.laws / "scratch_curves.parquet")
+    write_json(arguments.out, {"cells": cells, "transfer": effect_on_transfer(cells, effective, curves)})
+
+
+if __name__ == "__main__":
+    main()

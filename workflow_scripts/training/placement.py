@@ -1,0 +1,122 @@
+"""Where a run is computed: device, processes, slices of a batch.  None of it is part of a run's identity.
+
+One process drives one device.  Processes that `torchrun` starts together share every batch: with whole copies of the
+model (DDP), or with its weights in shards where they do not fit (FSDP2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map
+
+AGREE_EVERY = 16
+"""Steps between the questions whether to stop or save, which processes must answer alike."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+    sharded: bool = False
+    micro_batch: int | None = None
+    """Most sequences in one forward pass; more are accumulated."""
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose backward pass gives the gradient of the whole batch to every process."""
+        if self.device.type == "cuda":
+            for block in model.blocks:
+                block.compile()
+        if self.world_size == 1:
+            return model
+        if self.sharded:
+            return self.shard(model)
+        return DistributedDataParallel(model, gradient_as_bucket_view=True)
+
+    def shard(self, model: nn.Module) -> nn.Module:
+        if self.sharded and self.world_size > 1:
+            for block in model.blocks:
+                fully_shard(block)
+            fully_shard(model)
+        return model
+
+    def parts(self, batch: np.ndarray) -> list[Tensor]:
+        """This process's sequences of the batch, as micro-batches on the device.
+
+        Raises ValueError if the batch cannot be shared evenly.
+        """
+        if len(batch) % self.world_size:
+            raise ValueError(
+                f"recipe.batch_sequences: {len(batch)} sequences cannot be shared by {self.world_size} devices; use a "
+                "number of devices that divides them (the batch is part of the recipe, the devices are not)"
+            )
+        mine = torch.from_numpy(batch[self.rank :: self.world_size]).to(self.device, non_blocking=True)
+        return list(mine.split(self.micro_batch or len(mine)))
+
+    def without_exchange(self, model: nn.Module, last: bool) -> Any:
+        """Context of a backward pass after which gradients are exchanged only if it is the `last` of the step."""
+        if isinstance(model, DistributedDataParallel) and not last:
+            return model.no_sync()
+        if self.sharded and self.world_size > 1:
+            model.set_requires_gradient_sync(last)
+        return nullcontext()
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean of a number over the processes."""
+        if self.world_size > 1:
+            dist.all_reduce(value)
+            value /= self.world_size
+        return value
+
+    def agree(self, step: int, wish: bool) -> bool:
+        """Whether the first process wishes it.  Several processes ask only every few steps: asking waits for all."""
+        if self.world_size == 1:
+            return wish
+        if step % AGREE_EVERY:
+            return False
+        answer = torch.tensor(float(wish), device=self.device)
+        dist.broadcast(answer, src=0)
+        return bool(answer.item())
+
+
+def whole(state: Any) -> Any:
+    """A nest of tensors with every shard gathered: what a checkpoint holds, whatever the number of devices."""
+    return tree_map(lambda value: value.full_tensor() if isinstance(value, DTensor) else value, state)
+
+
+def like(value: Tensor, example: Tensor) -> Tensor:
+    """A whole tensor cut as `example` is."""
+    if isinstance(example, DTensor) and value.shape == example.shape:
+        return distribute_tensor(value.to(example.device), example.device_mesh, example.placements)
+    return value
+
+
+def first_process() -> bool:
+    """Whether this process is alone, or the first of those that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def processes(device: torch.device, *, sharded: bool = False, micro_batch: int | None = None) -> Iterator[Placement]:
+    """The placement of this process: alone, or among those that `torchrun` started with it."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Placement(device, micro_batch=micro_batch)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Placement(device, dist.get_rank(), world_size, sharded, micro_batch)
+    finally:
+        dist.destroy_process_group()
