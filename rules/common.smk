@@ -41,11 +41,12 @@ JOBS, SWEEP_JOBS = {}, {}
 for jobs, runs in ((JOBS, EXPERIMENT.runs), (SWEEP_JOBS, EXPERIMENT.sweep_runs)):
     for run in runs:
         jobs.setdefault(EXPERIMENT.job(run), []).append(run)
+ALL_JOBS = JOBS | SWEEP_JOBS
 
 
 def job_of(folder):
     """The job that makes the run in `folder`.  Raises WorkflowError if the experiment has no such run."""
-    for job, runs in JOBS.items():
+    for job, runs in ALL_JOBS.items():
         if any(run.folder == folder for run in runs):
             return job
     raise WorkflowError(
@@ -60,7 +61,7 @@ def specifications_of(pattern):
     """
 
     def specifications(wildcards):
-        runs = (JOBS | SWEEP_JOBS)[pattern.format(**dict(wildcards.items()))]
+        runs = ALL_JOBS[pattern.format(**dict(wildcards.items()))]
         return canonical_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs})
 
     return specifications

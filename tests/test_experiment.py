@@ -109,6 +109,8 @@ def test_a_configuration_without_its_name_is_refused(config):
     [
         ("target", "cobol", ["target: 'cobol' is not one of the corpora ['english', 'python']"]),
         ("seeds", [0, 0], ["seeds: a seed stands twice"]),
+        ("gpu", 3, ["gpu: 3 devices cannot share 4 recipe.batch_sequences"]),
+        ("trainable", "last_blocks:3", ["trainable: 'last_blocks:3' is more than the 2 blocks"]),
         ("seeds", [-1], ["seeds.0", "-1"]),
         ("experiment", "../up", ["experiment", "../up"]),
         ("pretrain", {"sources": ["python"], "tokens": 10}, ["target 'python' cannot be its own source"]),

@@ -218,6 +218,10 @@ class Experiment(Strict):
         for key, tokens in self.evaluation.model_dump().items():
             if tokens <= self.model.n_ctx:
                 raise ValueError(f"evaluation.{key}: {tokens} tokens do not fill one context of {self.model.n_ctx}")
+        if self.gpu > 1 and self.recipe.batch_sequences % self.gpu:
+            raise ValueError(
+                f"gpu: {self.gpu} devices cannot share {self.recipe.batch_sequences} recipe.batch_sequences"
+            )
         if self.experiment == "store":
             raise ValueError("experiment: 'store' is the name of the shared store; choose another")
         return self
