@@ -33,14 +33,7 @@ def _one_of(rank, count, port, sharded, task, folder, resumed):
         trainer = Trainer(task, placement)
         if resumed:
             trainer.restore(torch.load(folder / "first.pt"))
-        losses = []
-        for _ in range(STEPS):
-            before = trainer.interval["loss"].item()
-            trainer.train_step()
-            losses.append(trainer.interval["loss"].item() - before)
-        trainer.evaluate()
-        losses.append(trainer.progress.curve[-1]["validation_loss"])
-        np.save(folder / f"losses{rank}.npy", np.array(losses))
+        np.save(folder / f"losses{rank}.npy", trace(trainer))
         state = trainer.state()
         if rank == 0:
             torch.save(state, folder / "state.pt")
@@ -50,13 +43,18 @@ def alone(task, first=None):
     trainer = Trainer(task, Placement(CPU))
     if first is not None:
         trainer.restore(first)
+    return trace(trainer), trainer.state()
+
+
+def trace(trainer):
+    """Training losses of `STEPS` steps, and the validation loss after them."""
     losses = []
     for _ in range(STEPS):
         before = trainer.interval["loss"].item()
         trainer.train_step()
         losses.append(trainer.interval["loss"].item() - before)
     trainer.evaluate()
-    return np.array([*losses, trainer.progress.curve[-1]["validation_loss"]]), trainer.state()
+    return np.array([*losses, trainer.progress.curve[-1]["validation_loss"]])
 
 
 @pytest.fixture

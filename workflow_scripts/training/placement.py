@@ -115,8 +115,12 @@ def processes(device: torch.device, *, sharded: bool = False, micro_batch: int |
     if world_size == 1:
         yield Placement(device, micro_batch=micro_batch)
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Placement(device, dist.get_rank(), world_size, sharded, micro_batch)
+        # gloo's thread needs Python's lock to drop the last gradient: closed before that, the process waits for ever.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
