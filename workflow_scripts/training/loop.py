@@ -26,7 +26,7 @@ from workflow_scripts.training.placement import Placement, like, whole
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
-EVALUATION_SEQUENCES = 64
+EVALUATION_SEQUENCES = 16
 NOISE_STEPS = 20
 """The gradient noise is measured at evaluations that are at least so many steps apart: it costs about two."""
 
