@@ -149,7 +149,7 @@ def test_too_few_cells_for_a_law_still_give_every_table(keep, lacking, tmp_path,
     assert len(pd.read_parquet(tmp_path / "scratch_curves.parquet"))
     draws = pd.read_parquet(tmp_path / "draws.parquet")
     assert draws.empty
-    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta"]
+    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma"]
 
 
 def test_outside_use_ends_with_the_message_where_no_law_can_be_fitted(quick, tmp_path):
@@ -185,7 +185,7 @@ def test_outside_use_writes_every_file_without_nan(quick, tmp_path, capsys):
     cells = pd.read_parquet(tmp_path / "laws" / "effective_data.parquet")
     assert law["n_cells"] == cells.in_fit.sum() == 30
     draws = pd.read_parquet(tmp_path / "laws" / "draws.parquet")
-    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta"]
+    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma"]
     assert np.quantile(draws.beta, 0.975) == pytest.approx(law["beta"]["high"])
     assert "english: D_T = " in capsys.readouterr().out
 

@@ -172,6 +172,58 @@ def test_a_budget_is_kept_and_weights_that_exist_are_free(laws, forecast):
     assert largest[0] < largest[1]
 
 
+@pytest.fixture(scope="module")
+def lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pre-training on 1, 4 and 16 million tokens, without noise: D_T grows as P^0.4."""
+    folder = tmp_path_factory.mktemp("lengths")
+    tables = [
+        simulate_runs(
+            planted=Planted(k=40 * (tokens / 4e6) ** 0.4),
+            noise=NOISELESS,
+            sizes=SIZES,
+            scratch=SCRATCH_D,
+            pretrain_tokens=tokens,
+            document_size=None,
+        )
+        for tokens in (1_000_000, 4_000_000, 16_000_000)
+    ]
+    runs = pd.concat([tables[0], *(table[table.arm != "scratch"] for table in tables[1:])], ignore_index=True)
+    runs.to_parquet(folder / "runs.parquet")
+    rule = json.dumps({"d_f": [6_000, 60_000], "draws": 100})
+    fit.main([str(folder / "runs.parquet"), "--out", str(folder), "--fit", rule])
+    return folder
+
+
+def test_a_budget_weighs_the_length_of_pretraining_where_several_were_measured(lengths):
+    """The best of all lengths that a brute search over the planted law finds, within the step of the planner's grid."""
+    forecast = read_forecast(lengths)
+    compute = measure_compute(read_runs(lengths / "runs.parquet"), "excerpt", ["english"])
+    size, question = 34_656.0, _question(sizes=(34_656.0,), budget=2e12)
+    answer = budget(forecast, question, compute)
+    (found,) = (row for row in answer.rows if row["source"] == "english")
+
+    def planted_loss(tokens: float) -> float:
+        left = question.budget - 6 * size * tokens
+        d_f = np.geomspace(3_000, 20_000, 400)
+        paid = d_f[compute.training("english", size, d_f) <= left]
+        if not len(paid):
+            return np.inf
+        law = Planted(k=40 * (tokens / 4e6) ** 0.4)
+        return law.scratch_loss(size, law.effective_data(size, paid[-1]))
+
+    best = min(np.geomspace(1e6, 32e6, 200), key=planted_loss)
+    assert found["pretrain_tokens"] == pytest.approx(best, rel=0.2)
+    assert found["loss"]["estimate"] == pytest.approx(planted_loss(best), abs=0.01)
+    assert "1,000,000 to 32,000,000 were weighed" in " ".join(answer.sentences)
+
+
+def test_weights_that_exist_are_as_long_pretrained_as_they_are(lengths):
+    forecast = read_forecast(lengths)
+    compute = measure_compute(read_runs(lengths / "runs.parquet"), "excerpt", ["english"])
+    rows = budget(forecast, _question(budget=2e12, pretraining_share=0.0), compute).rows
+    assert {row["pretrain_tokens"] for row in rows if row["source"] == "english"} == {16_000_000}
+
+
 def test_runs_without_compute_say_which_columns_are_needed(laws):
     runs = read_runs(laws / "runs.parquet").drop(columns="flops")
     with pytest.raises(PlanError, match="no column flops"):

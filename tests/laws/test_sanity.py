@@ -28,7 +28,12 @@ def test_healthy_runs_pass_every_check():
 
 @pytest.mark.parametrize(
     ("column", "value", "check"),
-    [("unstable", True, "stable"), ("hit_budget", True, "within budget"), ("status", "failed", "finished")],
+    [
+        ("unstable", True, "stable"),
+        ("hit_budget", True, "within budget"),
+        ("batch_above_noise_scale", True, "batch within the noise scale"),
+        ("status", "failed", "finished"),
+    ],
 )
 def test_runs_in_trouble_are_named(column, value, check):
     runs = simulate_runs()

@@ -51,6 +51,11 @@ def test_every_law_of_the_quickstart(runs, command):
     assert "no B_crit(L) of any arm: all runs share one batch size" in words
 
 
+def test_a_table_with_other_names_is_renamed(runs, command):
+    named, _ = command(runs.rename(columns={"n_params": "parameters"}), "--rename", "n_params=parameters")
+    assert named == command(runs)[0]
+
+
 def test_frontiers_with_and_without_pretraining(runs, command):
     result, words = command(runs)
     races = {(race["d_chars"], race["with_pretraining"]): race for race in result["frontiers"]}

@@ -23,7 +23,7 @@ from workflow_scripts.experiment import Fit
 from workflow_scripts.files import write_json, written
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.effective_data import Cells
-from workflow_scripts.laws.runs import RunsError, read_runs
+from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming
 from workflow_scripts.laws.sanity import check_sanity
 from workflow_scripts.laws.summary import draws_table, summarise
 
@@ -104,12 +104,6 @@ def _rounded(value: float | None, form: str) -> str:
     return "unknown" if value is None else f"{value:{form}}"
 
 
-def _renaming(pairs: list[str]) -> dict[str, str]:
-    if bad := [pair for pair in pairs if pair.count("=") != 1]:
-        raise RunsError(f"--rename {bad[0]}: expected NAME_HERE=NAME_IN_THE_TABLE, e.g. --rename n_params=params")
-    return {there: here for here, there in (pair.split("=") for pair in pairs)}
-
-
 def _fit_of(text: str | None, runs: pd.DataFrame) -> Fit:
     """The rule of the fit; without one, every fine-tuning size in the table."""
     if text is not None:
@@ -126,11 +120,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--fit", help="the section `fit` of a configuration as JSON; default: all fine-tuning sizes")
     parser.add_argument("--unit", help="sampling unit the law is fitted on; default: that with most sizes")
-    parser.add_argument("--rename", nargs="+", default=[], metavar="NAME=COLUMN", help="e.g. n_params=params")
+    add_rename(parser)
     parser.add_argument("--allow-no-law", action="store_true", help="the tables are enough where no law can be fitted")
     arguments = parser.parse_args(argv)
     try:
-        runs = read_runs(arguments.runs, _renaming(arguments.rename))
+        runs = read_runs(arguments.runs, renaming(arguments.rename))
         fitted = fit_runs(runs, _fit_of(arguments.fit, runs), arguments.unit)
     except ValidationError as error:
         raise SystemExit(f"--fit {arguments.fit}: {error}") from error

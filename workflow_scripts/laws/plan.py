@@ -2,7 +2,8 @@
 
     python -m workflow_scripts.laws plan LAWS --characters 20000 [--target-loss 3.2] [--n-params 50000 100000]
         [--price-character P] [--price-flop P | --price-gpu-hour P --flops-per-second F]
-        [--price-token P --served-tokens T] [--pretraining-share 1] [--budget FLOPS] [--runs RUNS] [--out plan.json]
+        [--price-token P --served-tokens T] [--pretraining-share 1] [--budget FLOPS] [--runs RUNS]
+        [--rename NAME=COLUMN ...] [--out plan.json]
 
 LAWS is the folder that `fit` wrote.  Prices of training and budgets need the table of runs too (`LAWS/runs.parquet` or
 `--runs`).  `docs/planner.md` says what the answers rest on.
@@ -31,7 +32,7 @@ from workflow_scripts.laws.planning.forecast import (
     read_forecast,
 )
 from workflow_scripts.laws.planning.spending import budget, costs
-from workflow_scripts.laws.runs import RunsError, read_runs
+from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming
 
 
 def plan(forecast: Forecast, question: Question, compute: Compute | None = None) -> list[Answer]:
@@ -222,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=_positive, metavar="FLOPS", help="of pre-training and fine-tuning")
     parser.add_argument("--runs", type=Path, help="table of runs; default: LAWS/runs.parquet if it is there")
     parser.add_argument("--out", type=Path, help="the answers as JSON")
+    add_rename(parser)
     return parser
 
 
@@ -241,7 +243,9 @@ def _compute(given: argparse.Namespace, forecast: Forecast) -> Compute | None:
     if given.runs is None and not beside.is_file():
         return None
     sources = [source for source in forecast.sources if source != SCRATCH]
-    return measure_compute(read_runs(given.runs or beside), forecast.cells.unit.iloc[0], sources)
+    return measure_compute(
+        read_runs(given.runs or beside, renaming(given.rename)), forecast.cells.unit.iloc[0], sources
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

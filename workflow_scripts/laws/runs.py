@@ -6,6 +6,7 @@ stated default (`DEFAULTS`).  Everything wrong with a table ends with one messag
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pandas as pd
 
 ARMS = ("pretrain", "zero_shot", "finetune", "scratch")
 NEEDED = ("arm", "init", "n_params", "d_chars", "seed", "test_loss")
-DEFAULTS = {"unit": "document", "hit_budget": False, "unstable": False, "status": "ok"}
-"""Values of absent columns and cells: the paper's sampling unit; every run finished, within its budget, stable."""
+FLAGS = ("hit_budget", "unstable", "batch_above_noise_scale")
+DEFAULTS = {"unit": "document", "status": "ok"} | dict.fromkeys(FLAGS, False)
+"""Values of absent columns and cells: the paper's sampling unit; every run finished, and nothing is known against it."""
 CELL = ["arm", "init", "pretrain_tokens", "unit", "n_params", "d_chars"]
 """What the seeds of a cell have in common."""
 
@@ -47,6 +49,18 @@ def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.D
         raise RunsError(f"{path}: {error}") from error
 
 
+def add_rename(parser: argparse.ArgumentParser) -> None:
+    """The option `--rename`, for a table whose columns have other names; see `renaming`."""
+    parser.add_argument("--rename", nargs="+", default=[], metavar="NAME=COLUMN", help="e.g. n_params=params")
+
+
+def renaming(pairs: list[str]) -> dict[str, str]:
+    """`NAME=COLUMN` of the command line as name in the file -> name here.  Raises RunsError."""
+    if bad := [pair for pair in pairs if pair.count("=") != 1]:
+        raise RunsError(f"--rename {bad[0]}: expected NAME_HERE=NAME_IN_THE_TABLE, e.g. --rename n_params=params")
+    return {there: here for here, there in (pair.split("=") for pair in pairs)}
+
+
 def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     """A checked copy, complete in its columns and in one fixed order, whatever the order of the rows was.
 
@@ -65,7 +79,7 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     for column, default in DEFAULTS.items():
         values = runs[column] if column in runs.columns else pd.Series(default, index=runs.index)
         runs[column] = values.astype(object).where(values.notna(), default)
-    for column in ("hit_budget", "unstable"):
+    for column in FLAGS:
         runs[column] = _booleans(runs, column)
     for column in ("arm", "init", "unit", "status"):
         _require(runs, runs[column].notna(), column, "a name")

@@ -38,15 +38,15 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
 
 
 def draws_table(fitted: Fitted) -> pd.DataFrame:
-    """Columns source, draw, ln_k, alpha, beta: the joint draws behind the intervals."""
-    columns = {"source": str, "draw": int} | dict.fromkeys(COEFFICIENTS, float)
-    tables = [
-        pd.DataFrame({name: getattr(law.draws, name) for name in COEFFICIENTS})
-        .rename_axis("draw")
-        .reset_index()
-        .assign(source=law.source)[list(columns)]
-        for law in fitted.laws
-    ]
+    """Columns source, draw, ln_k, alpha, beta: the joint draws behind the intervals; and gamma, the exponent of P in the
+    law of all P, null where one P was measured."""
+    columns = {"source": str, "draw": int} | dict.fromkeys((*COEFFICIENTS, "gamma"), float)
+    tables = []
+    for law in fitted.laws:
+        of_p = fitted.with_p.get(law.source)
+        gamma = np.full(len(law.draws.ln_k), np.nan) if of_p is None else of_p.draws.gamma
+        table = pd.DataFrame({name: getattr(law.draws, name) for name in COEFFICIENTS} | {"gamma": gamma})
+        tables.append(table.rename_axis("draw").reset_index().assign(source=law.source)[list(columns)])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(columns)).astype(columns)
 
 

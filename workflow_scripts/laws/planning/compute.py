@@ -31,15 +31,16 @@ class Compute:
         low = self._at(source, left, d)
         return np.exp(low + share * (self._at(source, left + 1, d) - low) if share else low)
 
-    def pretraining(self, source: str, n_params: float) -> float:
-        """FLOPs of one pass over the source, at the FLOPs per token of fine-tuning; 0 from scratch."""
+    def pretraining(self, source: str, n_params: float, longer: float = 1.0) -> float:
+        """FLOPs of one pass over `longer` times the tokens of the source's longest measured pre-training, at the FLOPs
+        per token of fine-tuning; 0 from scratch."""
         if source == SCRATCH:
             return 0.0
         log_n = np.log(self.n_params[source])
         left, share = bracket(log_n, np.log(n_params))
         per_token = self.log_flops_per_token[source]
         log_per_token = per_token[left] + (share * (per_token[left + 1] - per_token[left]) if share else 0.0)
-        return float(np.exp(log_per_token)) * self.pretrain_tokens[source]
+        return longer * float(np.exp(log_per_token)) * self.pretrain_tokens[source]
 
     def _at(self, source: str, size: int, d: np.ndarray) -> np.ndarray:
         return line(self.log_d[source][size], self.log_flops[source][size][None], np.log(d)[None])[0]

@@ -29,6 +29,8 @@ N_REACH = 2.0
 apart, so that leaving out its largest size tests such a step."""
 D_F_REACH = 2.0
 """Data sets are forecast up to this factor beyond the fit's."""
+P_REACH = 2.0
+"""Where sources were pre-trained on several P, longer pre-training is forecast up to this factor beyond the longest."""
 STEPS_PER_FACTOR_OF_TWO = 24
 """Of the grid of D_F on which losses are inverted: 3 % a step, and linear in logarithms between."""
 
@@ -107,11 +109,17 @@ class Source:
     """Smallest and largest N of a forecast."""
     d_f: tuple[float, float]
     warnings: tuple[str, ...]
+    gamma: np.ndarray | None = None
+    """Exponent of P, the tokens of pre-training (1 + draws,); None where one P was measured."""
+    pretrain_tokens: tuple[float, float] | None = None
+    """Smallest and largest P of a forecast; the other coefficients are those of the largest that was measured."""
 
-    def log_effective(self, n_params: float, d_f: np.ndarray) -> np.ndarray:
-        """ln D_E (1 + draws, m) of data sets `d_f` (m,)."""
+    def log_effective(self, n_params: float, d_f: np.ndarray, longer: float = 1.0) -> np.ndarray:
+        """ln D_E (1 + draws, m) of data sets `d_f` (m,), after `longer` times the longest measured pre-training."""
         log_d_f = np.log(d_f)
         transferred = self.ln_k[:, None] + self.alpha[:, None] * log_d_f + self.beta[:, None] * np.log(n_params)
+        if longer != 1.0:
+            transferred = transferred + self.gamma[:, None] * np.log(longer)
         left, share = bracket(np.log(self.sizes), np.log(n_params))
         deviation = self.deviation[:, left]
         if share:
@@ -148,9 +156,9 @@ class Forecast:
         """D_E (1 + draws,)"""
         return np.exp(self.sources[source].log_effective(n_params, np.array([float(d_f)])))[:, 0]
 
-    def loss(self, source: str, n_params: float, d_f: float) -> np.ndarray:
-        """Loss (1 + draws,)"""
-        return self._losses(source, n_params, np.array([float(d_f)]))[:, 0]
+    def loss(self, source: str, n_params: float, d_f: float, longer: float = 1.0) -> np.ndarray:
+        """Loss (1 + draws,), after `longer` times the longest measured pre-training."""
+        return self._losses(source, n_params, np.array([float(d_f)]), longer)[:, 0]
 
     def data_needed(self, source: str, n_params: float, target: float | np.ndarray) -> np.ndarray:
         """D_F (1 + draws,) at which the loss is `target`, one number or (1 + draws,).
@@ -199,8 +207,8 @@ class Forecast:
         missed = float(np.sqrt(((drawn[:, 0] - measured) ** 2).mean())) if known.any() else 0.0
         return len(measured), missed, int(((low <= measured) & (measured <= high)).sum())
 
-    def _losses(self, source: str, n_params: float, d_f: np.ndarray) -> np.ndarray:
-        return self.curves.loss(n_params, self.sources[source].log_effective(n_params, d_f))
+    def _losses(self, source: str, n_params: float, d_f: np.ndarray, longer: float = 1.0) -> np.ndarray:
+        return self.curves.loss(n_params, self.sources[source].log_effective(n_params, d_f, longer))
 
 
 def bracket(grid: np.ndarray, value: float) -> tuple[int, float]:
@@ -305,6 +313,7 @@ def _source(found: dict[str, Any], draws: pd.DataFrame, cells: pd.DataFrame, ran
     )
     fitted = cells[cells.in_fit]
     sizes = np.sort(fitted.n_params.unique()).astype(float)
+    axis = found.get("axis_of_p")
     scatter = found["lack_of_fit"]["extra_deviation_of_ln_d_e"] * random.standard_normal((len(draws), len(sizes)))
     return Source(
         *coefficients,
@@ -313,6 +322,8 @@ def _source(found: dict[str, Any], draws: pd.DataFrame, cells: pd.DataFrame, ran
         n_params=(float(fitted.n_params.min() / N_REACH), float(fitted.n_params.max() * N_REACH)),
         d_f=(float(fitted.d_f.min() / D_F_REACH), float(fitted.d_f.max() * D_F_REACH)),
         warnings=tuple(found["warnings"]),
+        gamma=axis and np.concatenate([[axis["gamma"]["estimate"]], draws.gamma.to_numpy()]),
+        pretrain_tokens=axis and (float(min(axis["pretrain_tokens"])), P_REACH * max(axis["pretrain_tokens"])),
     )
 
 

@@ -19,7 +19,10 @@ from workflow_scripts.laws.planning.answers import (
     size,
 )
 from workflow_scripts.laws.planning.compute import Compute
-from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, interval, people
+from workflow_scripts.laws.planning.forecast import P_REACH, SCRATCH, Forecast, interval, people
+
+LENGTHS = 25
+"""Lengths of pre-training that a budget weighs, evenly in logarithms over what was measured and a little beyond."""
 
 
 def costs(forecast: Forecast, question: Question, compute: Compute | None) -> Answer:
@@ -142,6 +145,7 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
         if (row := _within_budget(forecast, question, compute, source, n))
     ]
     columns = MODEL | {
+        "tokens of pre-training": lambda row: people(row["pretrain_tokens"]),
         "characters used": lambda row: people(row["d_f"]),
         "pre-training, share of FLOPs": lambda row: percent(row["pretraining_share_of_flops"]),
         "FLOPs": lambda row: people(row["flops"]),
@@ -159,8 +163,8 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
     if best["source"] != SCRATCH:
         share = best["pretraining_share_of_flops"]
         sentences.append(
-            f"There pre-training takes {percent(share)} of the compute and fine-tuning {percent(1 - share)}. All runs were"
-            " pre-trained equally long: whether another length would be better, they cannot tell."
+            f"There pre-training takes {percent(share)} of the compute and fine-tuning {percent(1 - share)}."
+            f" {_length(forecast, best)}"
         )
     sentences += [
         f"The best from scratch has {said(row['loss'], nats)}, at {size(row['n_params'])}."
@@ -170,11 +174,40 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
     return Answer(title, sentences, rows, columns)
 
 
+def _length(forecast: Forecast, best: dict[str, Any]) -> str:
+    limits = forecast.sources[best["source"]].pretrain_tokens
+    if limits is None:
+        return "All runs were pre-trained equally long: whether another length would be better, they cannot tell."
+    low, high = limits
+    edge = " That is an end of what was weighed." if np.isclose(best["pretrain_tokens"], limits).any() else ""
+    return (
+        f"It is pre-trained on {people(best['pretrain_tokens'])} tokens; {people(low)} to {people(high)} were weighed,"
+        f" up to a factor {P_REACH:g} beyond the longest that was measured.{edge}"
+    )
+
+
 def _within_budget(
     forecast: Forecast, question: Question, compute: Compute, source: str, n_params: float
 ) -> dict[str, Any] | None:
-    """The largest data set that the budget pays for; None if that lies outside the limits."""
-    before = question.pretraining_share * compute.pretraining(source, n_params)
+    """The length of pre-training with the lowest expected loss, and the largest data set that the budget then pays for;
+    None if that lies outside the limits.  Weights that exist are as long pre-trained as they are."""
+    limits = forecast.sources[source].pretrain_tokens
+    if limits is None or not question.pretraining_share:
+        lengths = np.ones(1)
+    else:
+        lengths = np.geomspace(*limits, LENGTHS) / compute.pretrain_tokens[source]
+    ways = [way for longer in lengths if (way := _spent(forecast, question, compute, source, n_params, longer))]
+    if not ways:
+        return None
+    best = min(ways, key=lambda way: way["loss"][0] if np.isfinite(way["loss"][0]) else np.inf)
+    return best | {"loss": interval(best["loss"])}
+
+
+def _spent(
+    forecast: Forecast, question: Question, compute: Compute, source: str, n_params: float, longer: float
+) -> dict[str, Any] | None:
+    """What the budget pays for beside `longer` times the longest measured pre-training."""
+    before = question.pretraining_share * compute.pretraining(source, n_params, longer)
     d_f = np.geomspace(forecast.sources[source].d_f[0], question.characters, 200)
     affordable = d_f[before + compute.training(source, n_params, d_f) <= question.budget]
     if not len(affordable) or forecast.refusal(source, n_params, affordable[-1]):
@@ -184,8 +217,9 @@ def _within_budget(
     return {
         "source": source,
         "n_params": n_params,
+        "pretrain_tokens": longer * compute.pretrain_tokens.get(source, 0.0),
         "d_f": used,
         "flops": flops,
         "pretraining_share_of_flops": before / flops,
-        "loss": interval(forecast.loss(source, n_params, used)),
+        "loss": forecast.loss(source, n_params, used, longer),
     }

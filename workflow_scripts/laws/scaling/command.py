@@ -1,6 +1,7 @@
 """Fits every scaling law that a table of runs supports, and says why not where it does not.
 
     python -m workflow_scripts.laws scaling RUNS --out FILE [--n COLUMN] [--flops COLUMN] [--unit UNIT] [--draws M]
+        [--rename NAME=COLUMN ...]
 
 RUNS is CSV or parquet (`runs.py` says which columns).  Writes FILE (JSON): `laws` with parameters and 95 % intervals,
 `allocations` of compute, `frontiers` with the cross-over, and `absent`; and prints them as sentences.
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.files import write_json
-from workflow_scripts.laws.runs import RunsError, read_runs
+from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming
 from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
 from workflow_scripts.laws.scaling.compute import optimal_allocation
 from workflow_scripts.laws.scaling.fit import Draws, bootstrap, fit
@@ -160,9 +161,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--flops", default="flops", choices=["flops", "flops_with_head"], help="the count C is")
     parser.add_argument("--unit", help="sampling unit; default: that with most sizes")
     parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap")
+    add_rename(parser)
     arguments = parser.parse_args(argv)
     try:
-        runs = read_runs(arguments.runs)
+        runs = read_runs(arguments.runs, renaming(arguments.rename))
         result = fit_table(runs, choose(runs, arguments.n, arguments.flops, arguments.unit), arguments.draws)
     except RunsError as error:
         raise SystemExit(str(error)) from error
