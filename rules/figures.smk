@@ -1,6 +1,6 @@
 # tables -> figures and the report. One module a figure: workflow_scripts/figures/<figure>.py
+from workflow_scripts.figures import FIGURES
 
-FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
 LAWS = [f"{RESULTS}/laws/{file}" for file in ("runs.parquet", *LAW_TABLES.values())]
 
 
@@ -68,6 +68,7 @@ rule report:
         "workflow_scripts/figures/report.html.j2",
         expand("config/report/{figure}.rst", figure=FIGURES),
         LAWS,
+        rules.scaling.output,
         rules.coefficients.output,
         expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=FIGURES, suffix=["svg", "png"]),
         rules.split.output.counts,

@@ -1,4 +1,4 @@
-# all runs -> one table -> effective data, the transfer law, the sanity of it all.
+# all runs -> one table -> effective data, the transfer law, the sanity of it all, the scaling laws around it.
 
 LAW_TABLES = {
     "effective_data": "effective_data.parquet",
@@ -50,3 +50,22 @@ rule fit:
     shell:
         "python -m workflow_scripts.laws fit {input} --fit {params.fit:q} --unit {params.unit}"
         " --out {params.folder} --allow-no-law 2>&1 | tee {log} >&2"
+
+
+rule scaling:
+    input:
+        f"{RESULTS}/laws/runs.parquet",
+    output:
+        f"{RESULTS}/laws/scaling.json",
+    log:
+        f"{RESULTS}/logs/laws/scaling.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        unit=EXPERIMENT.grids[0].unit,
+        code=code_hash("workflow_scripts.laws.scaling.command"),
+    shell:
+        "python -m workflow_scripts.laws scaling {input} --unit {params.unit} --out {output} 2>&1 | tee {log} >&2"

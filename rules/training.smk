@@ -15,8 +15,8 @@ rule pretrain:
     threads: 1
     resources:
         gpu=EXPERIMENT.gpu,
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),
         initial="",

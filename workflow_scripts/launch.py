@@ -44,10 +44,11 @@ def snakemake(*arguments: str) -> int:
 
 
 def outcome(config: str) -> str:
-    """The law as a person would read it, and where the report is."""
-    name = yaml.safe_load(Path(config).read_text(encoding="utf-8"))["experiment"]
-    law = read_json(RESULTS / name / "laws" / "transfer_law.json")
-    return f"\n{sentences(law)}\n\nReport: {RESULTS / name / 'report.html'}"
+    """The law as a person would read it, and where the report is; of what there is, if only a part was asked for."""
+    results = RESULTS / yaml.safe_load(Path(config).read_text(encoding="utf-8"))["experiment"]
+    law, report = results / "laws" / "transfer_law.json", results / "report.html"
+    told = [sentences(read_json(law))] if law.exists() else []
+    return "\n\n".join([*told, *([f"Report: {report}"] if report.exists() else [])])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     working.close()
     if code := snakemake("--quiet", "host", "reason", "rules", "--cores", "all", *others, *config):
         sys.exit(code)
-    print(outcome(arguments.configfile))
+    print(f"\n{outcome(arguments.configfile)}")
     launching.close()
 
 

@@ -12,9 +12,12 @@ import pytest
 import yaml
 
 from workflow_scripts.experiment import Fit
+from workflow_scripts.files import write_json
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import write_results
 from workflow_scripts.laws.runs import check_runs
+from workflow_scripts.laws.scaling.command import fit_table
+from workflow_scripts.laws.scaling.table import choose
 from workflow_scripts.laws.simulate import simulate_runs
 
 
@@ -39,6 +42,9 @@ def make_laws(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         for law in laws["sources"].values():
             change_law(law)
         (folder / "transfer_law.json").write_text(json.dumps(laws))
+        write_json(
+            folder / "scaling.json", fit_table(checked, choose(checked, "n_params", "flops", "excerpt"), draws=20)
+        )
         return folder
 
     return make

@@ -13,13 +13,12 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from workflow_scripts.figures import effective_data, transfer_law
+from workflow_scripts.figures import FIGURES, effective_data, transfer_law
 from workflow_scripts.figures.style import SETTINGS
 from workflow_scripts.figures.tables import Laws
 from workflow_scripts.figures.words import count
 from workflow_scripts.laws.simulate import SIZES, Planted, simulate_runs
 
-NAMES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ENDS = ["d_e_low", "d_e_high", "d_t_low", "d_t_high"]
 
@@ -88,7 +87,7 @@ AWKWARD = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_the_same_tables_give_the_same_bytes(name: str, laws_folder: Path, tmp_path: Path) -> None:
     """A figure made again is no change: no date, no random identifiers."""
     first, second = (drawn(name, laws_folder, tmp_path / text) for text in ("first", "second"))
@@ -103,7 +102,7 @@ def test_awkward_tables_are_drawn(case: str, make_laws: Callable[..., Path]) -> 
     """Ossified, censored, single-seed and unfitted experiments get their figures too."""
     laws = Laws(make_laws(**AWKWARD[case]))
     with mpl.rc_context(SETTINGS):
-        for name in NAMES:
+        for name in FIGURES:
             figure = importlib.import_module(f"workflow_scripts.figures.{name}").draw(laws, "python")
             figure.draw_without_rendering()
 

@@ -17,10 +17,12 @@ import pandas as pd
 import pytest
 
 from tests.figures.test_figures import AWKWARD
-from workflow_scripts.figures import coefficients, report, report_tables, sentences
+from workflow_scripts.experiment import Experiment
+from workflow_scripts.figures import FIGURES, coefficients, report, report_laws, report_tables, sentences
 from workflow_scripts.figures.report import typeset
 from workflow_scripts.figures.tables import COEFFICIENTS, Laws
 from workflow_scripts.figures.words import count, interval, number
+from workflow_scripts.laws.plan import report_section
 
 CAPTIONS = Path(__file__).parents[2] / "config" / "report"
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -31,7 +33,7 @@ Report = Callable[[Path], str]
 @pytest.fixture(scope="module")
 def figures(laws_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("figures")
-    for name in report.FIGURES:
+    for name in FIGURES:
         module = importlib.import_module(f"workflow_scripts.figures.{name}")
         module.main(["--laws", str(laws_folder), "--target", "python", "--out", str(folder / name)])
     return folder
@@ -91,7 +93,7 @@ def read(html: str) -> Reader:
 
 
 def text_of(html: str) -> str:
-    return re.sub(r"\s+", " ", "".join(read(html).words))
+    return re.sub(r"\s+", " ", "".join(read(f"<div>{html}</div>").words))
 
 
 def changed(laws: Path, folder: Path, change: Callable[[dict], None]) -> Path:
@@ -107,7 +109,7 @@ def changed(laws: Path, folder: Path, change: Callable[[dict], None]) -> Path:
 def test_the_report_loads_nothing(html: str) -> None:
     """One offline file: every picture is inside, no script, no style sheet, no font from elsewhere."""
     reader = read(html)
-    assert len(reader.loaded) == len(report.FIGURES)
+    assert len(reader.loaded) == len(FIGURES)
     assert all(source.startswith("data:image/svg+xml;base64,") for source in reader.loaded)
     assert "url(" not in html
     assert "@import" not in html
@@ -280,10 +282,44 @@ def test_the_data_of_pretraining_is_told_in_tokens(laws_folder: Path) -> None:
     assert rows["pre-training"][3] == "4M tokens"
 
 
+def test_the_report_says_why_estimators_differ_and_which_rival_predicts_better(html: str, laws_folder: Path) -> None:
+    law, text = Laws(laws_folder).transfer_law["english"], text_of(html)
+    for other in law["estimators"].values():
+        assert text_of(typeset(other["why"])) in text
+    errors = {name: rival["held_out"]["each_cell"]["rms_nats"] for name, rival in law["alternatives"]["laws"].items()}
+    for name, error in errors.items():
+        equation = typeset(report_laws.greek(law["alternatives"]["laws"][name]["equation"]))
+        row = html[re.search(rf"<td[^>]*>{re.escape(equation)}</td>", html).start() :]
+        assert number(error) in row[: row.index("</tr>")]
+
+
+def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> None:
+    scaling, text = Laws(laws_folder).scaling, text_of(html)
+    assert len(scaling["laws"]) > 10
+    for law in scaling["laws"]:
+        first = next(iter(law["parameters"].values()))
+        assert f"{number(first['estimate'], 3)} ({interval(first['low'], first['high'])})" in text
+    for one in scaling["absent"]:
+        assert one["why"] in text
+    assert text.count("pre-training not counted") == len(scaling["frontiers"]) / 2
+
+
+def test_the_plan_stands_in_the_report(html: str, laws_folder: Path) -> None:
+    for sentence in report_section(laws_folder)["sentences"]:
+        assert text_of(typeset(sentence)) in text_of(html)
+
+
+def test_what_fine_tuning_left_frozen_is_said(experiment: dict) -> None:
+    parsed = Experiment.parse(experiment | {"trainable": "last_blocks:1"}, "here")
+    assert "the last block and the final norm only" in report.frozen(parsed)
+    assert report.frozen(Experiment.parse(experiment, "here")) == ""
+
+
 def test_a_report_without_a_law_says_why(make_report: Report, make_laws: Callable[..., Path]) -> None:
     """Too few cells for a law leave tables, figures and report."""
     text = text_of(make_report(make_laws(d_f=(6_000, 6_000))))
     assert "No law was fitted for English: too few cells." in text
+    assert "nothing can be planned" in text
 
 
 @pytest.mark.parametrize("case", ["two sources", "pre-training hurts", "large transfer", "no intervals, one seed"])
@@ -310,7 +346,7 @@ def test_text_is_escaped_and_symbols_are_set() -> None:
 
 
 def test_captions_exist_for_every_figure() -> None:
-    for name in (*report.FIGURES, "coefficients", "report", "workflow"):
+    for name in (*FIGURES, "coefficients", "report", "workflow"):
         assert len((CAPTIONS / f"{name}.rst").read_text().strip().splitlines()) == 1
 
 

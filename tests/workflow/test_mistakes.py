@@ -71,3 +71,10 @@ def test_an_empty_corpus_says_so(project):
     assert code != 0
     assert "english" in output
     assert "no document" in output
+
+
+def test_the_launcher_asked_for_a_part_tells_of_what_there_is(project):
+    """Here of nothing: `make run` with `-n` ended in a traceback for want of a law."""
+    code, output = project.launch("-n")
+    assert code == 0, output
+    assert "Report:" not in output

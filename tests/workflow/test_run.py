@@ -6,9 +6,9 @@ import zipfile
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.workflow
+from workflow_scripts.figures import FIGURES
 
-FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
+pytestmark = pytest.mark.workflow
 
 
 def test_one_command_ends_with_the_law_and_the_report(finished):

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from workflow_scripts.experiment import ConfigurationError, Experiment
-from workflow_scripts.figures import coefficients, report_tables, sentences
+from workflow_scripts.figures import FIGURES, coefficients, report_laws, report_tables, sentences
 from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, has_estimate, read_table
 from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
@@ -22,7 +22,6 @@ from workflow_scripts.files import write_text
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 RUNS = ("d_tokens", "n_units", "best_tokens", "flops", "flops_with_head", "train_seconds")
 """What the report needs of a run beside what the figures need."""
-FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit")
 
 
 def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, corpora: Path, tokens: Path) -> str:
@@ -42,6 +41,13 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         findings=[finding(laws, source, target) for source in laws.sources],
         coefficients=Markup(coefficients.as_html(coefficients.rows_of(laws, target))),
         coefficients_note=coefficients.NOTE,
+        estimators=report_laws.estimators(laws),
+        rivals=report_laws.rivals(laws),
+        enough=report_laws.enough_data(laws),
+        plan=report_laws.plan(laws),
+        around=report_laws.around(laws),
+        absent=report_laws.absent(laws),
+        crossings=report_laws.crossings(laws),
         checks=[sentences.check(found) for found in laws.sanity["checks"]],
         reservations=list(dict.fromkeys(warnings + reservations)),
         units=sampling_units(experiment, laws),
@@ -61,7 +67,7 @@ def typeset(text: str) -> Markup:
     """Plain text as HTML with its symbols set: D_T, D_F^α, characters^(1 − α)."""
     html = re.sub(r"\bD_([TFE])\b", r"D<sub>\1</sub>", str(escape(text)))
     html = re.sub(r"\^\(([^)]*)\)", r"<sup>\1</sup>", html)
-    return Markup(re.sub(r"\^([αβ])", r"<sup>\1</sup>", html))
+    return Markup(re.sub(r"\^(-?[αβ])", r"<sup>\1</sup>", html))
 
 
 def picture(name: str, figures: Path, captions: Path) -> dict[str, str]:
@@ -122,9 +128,21 @@ def training(experiment: Experiment, laws: Laws) -> str:
         f"{experiment.tokenizer.vocab_size:,}, {len(experiment.seeds)} seeds. Every size was pre-trained once a seed "
         f"on {count(experiment.pretrain.tokens)} tokens in one pass; fine-tuned and from-scratch runs differ in the "
         f"initial weights only, run to their best validation loss, and are judged on test text at those weights. "
+        f"{frozen(experiment)}"
         f"Together they took {report_tables.duration(runs['train_seconds'].sum())}; up to the best points they came to "
         f"{number(runs['flops'].sum())} FLOPs, {number(runs['flops_with_head'].sum())} with the head."
     )
+
+
+def frozen(experiment: Experiment) -> str:
+    """What fine-tuning left as pre-trained."""
+    kind, _, blocks = experiment.trainable.partition(":")
+    trained = {
+        "all": "",
+        "norms_and_embeddings": "norms and embeddings",
+        "last_blocks": f"the last {'block' if blocks == '1' else f'{blocks} blocks'} and the final norm",
+    }[kind]
+    return f"Fine-tuning changed {trained} only; all other weights stayed as pre-trained. " if trained else ""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -108,6 +108,11 @@ class Laws:
         return read_document(self.folder / "transfer_law.json")["sources"]
 
     @cached_property
+    def scaling(self) -> dict[str, Any]:
+        """The scaling laws around the transfer law (`laws.scaling.command`)."""
+        return read_document(self.folder / "scaling.json")
+
+    @cached_property
     def sanity(self) -> dict[str, Any]:
         return read_document(self.folder / "sanity.json")
 

@@ -36,6 +36,12 @@ def check_sanity(runs: pd.DataFrame) -> dict[str, Any]:
             _falls(good, "scratch", "d_chars", spread),
             _seeds_agree(good, spread),
             _listed(good[good.unstable], "stable", "showed spikes of the training loss"),
+            _listed(
+                good[good.batch_above_noise_scale],
+                "batch within the noise scale",
+                "used a batch above the gradient noise scale",
+                ": a smaller one would reach the same loss with less compute",
+            ),
             _listed(runs[runs.status != "ok"], "finished", "failed", ": set aside"),
             _listed(
                 good[good.hit_budget & (good.arm != "pretrain")],

@@ -1,0 +1,155 @@
+"""What the report says of the laws beyond the headline: estimators, rivals, D(N), the laws around, the plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.figures.report_tables import Rows
+from workflow_scripts.figures.tables import Laws, has_estimate
+from workflow_scripts.figures.words import count, interval, number, title_of
+from workflow_scripts.laws.plan import report_section
+from workflow_scripts.laws.planning.forecast import PlanError
+
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
+TITLES = {
+    "plane": "the plane",
+    "fit_of_fits": "the fit of fits",
+    "robust": "the robust fit",
+    "parametric": "the fit to parametric D_E",
+}
+MOVED = 0.005
+"""A change of an exponent below this is not told."""
+
+
+def greek(text: str) -> str:
+    for name, letter in GREEK.items():
+        text = text.replace(name, letter)
+    return text
+
+
+def estimators(laws: Laws) -> list[str]:
+    """Why the other estimators differ from the headline, a sentence each."""
+    sentences = []
+    for source, law in laws.transfer_law.items():
+        for name, other in law["estimators"].items():
+            start = f"{title_of(source)}, {TITLES[name]}" if len(laws.transfer_law) > 1 else TITLES[name].capitalize()
+            sentences.append(f"{start}: {greek(other['why'])}{_steps(other['from_default'])}")
+    return sentences
+
+
+def _steps(steps: list[dict[str, Any]]) -> str:
+    """What each change of the estimator does to the exponents."""
+    told = [f"{step['change']} ({moved})" for step in steps if (moved := _moved(step))]
+    return f" From the headline to it: {'; '.join(told)}." if told else ""
+
+
+def _moved(step: dict[str, Any]) -> str:
+    """`α −0.11, β +0.01`."""
+    changes = {GREEK[name]: step[name] for name in ("alpha", "beta") if step[name] is not None}
+    return ", ".join(f"{name} {value:+.2f}".replace("-", "−") for name, value in changes.items() if abs(value) >= MOVED)
+
+
+def rivals(laws: Laws) -> list[dict[str, Any]]:
+    """Other laws on the cells of each source, judged on cells left out: a title, a table and the noise beside it."""
+    tables = []
+    for source, law in laws.transfer_law.items():
+        found = law["alternatives"]
+        if not found or not found["n_cells"]:
+            continue
+        folds = list(next(iter(found["laws"].values()))["held_out"])
+        rows = [
+            [
+                greek(rival["equation"]),
+                *(number(rival["held_out"][fold]["rms_nats"]) for fold in folds),
+                rival["status"],
+            ]
+            for rival in found["laws"].values()
+        ]
+        noise = number(found["rms_of_seed_noise"])
+        tables.append(
+            {
+                "title": title_of(source),
+                "head": ["law", *(f"left out: {fold.replace('_', ' ')}" for fold in folds), "status"],
+                "rows": rows,
+                "note": f"The noise of the seeds alone is {noise} nats; {found['n_cells']} cells.",
+            }
+        )
+    return tables
+
+
+def enough_data(laws: Laws) -> Rows:
+    """D(N) of each size, the data from which on a from-scratch model no longer gains, and what pre-training did."""
+    cells = laws.fine_tuned
+    rows = []
+    for (source, _), of_size in cells[cells["unit"] == laws.main_unit].groupby(["source", "n_params"]):
+        first = of_size.iloc[0]
+        known = pd.notna(first["d_n"])
+        d_n = count(first["d_n"]) if known else f"≥ {count(first['d_n_low'])}"
+        verdicts = of_size["verdict"].value_counts()
+        regimes = of_size["regime"].value_counts()
+        rows.append(
+            [
+                title_of(source),
+                first["size"],
+                d_n,
+                interval(first["d_n_low"], first["d_n_high"], count) if known else "beyond the runs",
+                ", ".join(f"{name} {n}" for name, n in regimes.items()),
+                ", ".join(f"{name} {n}" for name, n in verdicts.items()),
+            ]
+        )
+    return rows
+
+
+def plan(laws: Laws) -> dict[str, Any]:
+    """The planner's answers with a data size in the middle of the fit, or why it has none."""
+    title = "Which corpus, how big a model, or more data?"
+    if not any(has_estimate(law) for law in laws.transfer_law.values()):
+        return {
+            "title": title,
+            "question": "No law was fitted, so nothing can be planned.",
+            "sentences": [],
+            "rows": [],
+        }
+    try:
+        return report_section(laws.folder)
+    except PlanError as error:
+        return {"title": title, "question": f"Not answered: {error}.", "sentences": [], "rows": []}
+
+
+def around(laws: Laws) -> Rows:
+    """The scaling laws that the runs support, with their parameters and intervals."""
+    rows = []
+    for law in laws.scaling["laws"]:
+        parameters = ", ".join(f"{greek(name)} {_parameter(value)}" for name, value in law["parameters"].items())
+        status = law["status"] + (f": {', '.join(law['on_bound'])}" if law["on_bound"] else "")
+        rows.append([law["of"], greek(law["equation"]), parameters, str(law["n_points"]), greek(status)])
+    return rows
+
+
+def _parameter(value: dict[str, float | None]) -> str:
+    return f"{number(value['estimate'], 3)} ({interval(value['low'], value['high'])})"
+
+
+def absent(laws: Laws) -> list[str]:
+    """The laws that the runs do not support, and what it would take."""
+    return [f"{one['law']} ({one['of']}): {one['why']}." for one in laws.scaling["absent"]]
+
+
+def crossings(laws: Laws) -> list[str]:
+    """Where one arm overtakes the other in compute, a sentence a data size, pre-training counted and not."""
+    ahead = {"scratch": "training from scratch is ahead", "tuned": "fine-tuning is ahead", "level": "both are level"}
+    sentences = []
+    for race in laws.scaling["frontiers"]:
+        cross = race["crossover"]
+        since = (
+            "at every compute that both spent"
+            if cross["above"] is None
+            else f"from {number(cross['above'])} to {number(cross['by'])} FLOPs on"
+        )
+        cost = "counted" if race["with_pretraining"] else "not counted"
+        sentences.append(
+            f"{title_of(race['source'])}, D = {count(race['d_chars'])}, pre-training {cost}: {ahead[cross['ahead']]} {since}."
+        )
+    return sentences
