@@ -69,15 +69,15 @@ def _panel(axes: Axes, laws: Laws, source: str, target: str, size: str) -> None:
         ends.append(End(axes.get_xlim()[1], zero_shot.mean(), "zero-shot", style.MUTED))
     style.label_ends(axes, ends)
     title = f"{title_of(source)} → {title_of(target)} at N = {size}"
-    axes.set_title(f"{title}\n{_mark_gap(axes, cell, mean)}")
+    axes.set_title(f"{title}\n{_mark_gap(axes, cell, mean, float(scratch['test_loss'].max()))}")
 
 
 def _of_size(table: pd.DataFrame, size: str) -> pd.DataFrame:
     return table[table["size"] == size]
 
 
-def _mark_gap(axes: Axes, cell: pd.Series | None, mean: pd.Series) -> str:
-    """Draws the gap D_T of `cell` between the two curves; returns it in words."""
+def _mark_gap(axes: Axes, cell: pd.Series | None, mean: pd.Series, top: float) -> str:
+    """Draws the gap D_T of `cell` between the two curves, named above the `top` of both; returns it in words."""
     if cell is None:
         return "D_E lies outside the from-scratch curve in every cell of this size"
     d_f, d_e = float(cell["d_f"]), float(cell["d_e"])
@@ -90,11 +90,10 @@ def _mark_gap(axes: Axes, cell: pd.Series | None, mean: pd.Series) -> str:
         axes.plot([x, x], [axes.get_ylim()[0], loss], ":", color="black", linewidth=0.7, scaley=False)
     axes.annotate(
         f"$D_T$ {relation} {count(cell['d_t'])}",
-        (min(d_f, d_e), loss),
+        (min(d_f, d_e), max(top, loss)),
         (8, 4),
         textcoords="offset points",
         va="bottom",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
     )
     sign = "+" if cell["d_t"] >= 0 else "−"
     return (

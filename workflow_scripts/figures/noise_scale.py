@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from workflow_scripts.figures import style
 from workflow_scripts.figures.style import End
 from workflow_scripts.figures.tables import Laws, read_table
-from workflow_scripts.figures.words import count, title_of
+from workflow_scripts.figures.words import title_of
 
 NOISE = ("noise_scale_tokens", "batch_tokens")
 
@@ -43,11 +43,11 @@ def _lines(axes: Axes, runs: pd.DataFrame, sizes: pd.DataFrame) -> list[End]:
     """Draws a line a size; returns where each ends, its name and its colour."""
     styles = style.data_styles([int(n_params) for n_params in sizes["n_params"]])
     ends = []
-    for n_params, of_size in runs.dropna(subset="noise_scale_tokens").groupby("n_params"):
+    for (n_params, size), of_size in runs.dropna(subset="noise_scale_tokens").groupby(["n_params", "size"]):
         look = styles[int(n_params)]
         middle = of_size.groupby("d_chars")["noise_scale_tokens"].median()
         axes.plot(middle.index, middle, color=look.colour, linestyle=look.dashes, marker=look.marker)
-        ends.append(End(middle.index[-1], middle.iloc[-1], count(n_params), look.colour))
+        ends.append(End(middle.index[-1], middle.iloc[-1], size, look.colour))
     return ends
 
 

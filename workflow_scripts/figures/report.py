@@ -64,10 +64,10 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
 
 
 def typeset(text: str) -> Markup:
-    """Plain text as HTML with its symbols set: D_T, D_F^α, characters^(1 − α)."""
-    html = re.sub(r"\bD_([TFE])\b", r"D<sub>\1</sub>", str(escape(text)))
-    html = re.sub(r"\^\(([^)]*)\)", r"<sup>\1</sup>", html)
-    return Markup(re.sub(r"\^(-?[αβ])", r"<sup>\1</sup>", html))
+    """Plain text as HTML with its symbols set: D_T, D_F^α, N^-β, characters^(1 − α)."""
+    html = re.sub(r"\^\(([^)]*)\)", r"<sup>\1</sup>", str(escape(text)))
+    html = re.sub(r"\^(-?\w+)", lambda found: f"<sup>{found[1].replace('-', '−')}</sup>", html)
+    return Markup(re.sub(r"\b([A-Zaαβ])_(\w+)\b", r"\1<sub>\2</sub>", html))
 
 
 def picture(name: str, figures: Path, captions: Path) -> dict[str, str]:

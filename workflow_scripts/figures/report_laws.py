@@ -19,6 +19,12 @@ TITLES = {
     "robust": "the robust fit",
     "parametric": "the fit to parametric D_E",
 }
+LEFT_OUT = {
+    "largest_n": "largest N",
+    "largest_d_f": "largest D_F",
+    "largest_p": "largest P",
+    "each_cell": "each cell in turn",
+}
 MOVED = 0.005
 """A change of an exponent below this is not told."""
 
@@ -26,7 +32,7 @@ MOVED = 0.005
 def greek(text: str) -> str:
     for name, letter in GREEK.items():
         text = text.replace(name, letter)
-    return text
+    return text.replace("<=", "≤")
 
 
 def estimators(laws: Laws) -> list[str]:
@@ -34,7 +40,8 @@ def estimators(laws: Laws) -> list[str]:
     sentences = []
     for source, law in laws.transfer_law.items():
         for name, other in law["estimators"].items():
-            start = f"{title_of(source)}, {TITLES[name]}" if len(laws.transfer_law) > 1 else TITLES[name].capitalize()
+            title = TITLES[name]
+            start = f"{title_of(source)}, {title}" if len(laws.transfer_law) > 1 else title[0].upper() + title[1:]
             sentences.append(f"{start}: {greek(other['why'])}{_steps(other['from_default'])}")
     return sentences
 
@@ -71,7 +78,7 @@ def rivals(laws: Laws) -> list[dict[str, Any]]:
         tables.append(
             {
                 "title": title_of(source),
-                "head": ["law", *(f"left out: {fold.replace('_', ' ')}" for fold in folds), "status"],
+                "head": ["law", *(f"left out: {LEFT_OUT[fold]}" for fold in folds), "status"],
                 "rows": rows,
                 "note": f"The noise of the seeds alone is {noise} nats; {found['n_cells']} cells.",
             }
@@ -137,19 +144,22 @@ def absent(laws: Laws) -> list[str]:
     return [f"{one['law']} ({one['of']}): {one['why']}." for one in laws.scaling["absent"]]
 
 
-def crossings(laws: Laws) -> list[str]:
-    """Where one arm overtakes the other in compute, a sentence a data size, pre-training counted and not."""
-    ahead = {"scratch": "training from scratch is ahead", "tuned": "fine-tuning is ahead", "level": "both are level"}
-    sentences = []
-    for race in laws.scaling["frontiers"]:
-        cross = race["crossover"]
-        since = (
-            "at every compute that both spent"
-            if cross["above"] is None
-            else f"from {number(cross['above'])} to {number(cross['by'])} FLOPs on"
-        )
-        cost = "counted" if race["with_pretraining"] else "not counted"
-        sentences.append(
-            f"{title_of(race['source'])}, D = {count(race['d_chars'])}, pre-training {cost}: {ahead[cross['ahead']]} {since}."
-        )
-    return sentences
+def crossings(laws: Laws) -> Rows:
+    """From which compute on an arm is ahead, a row a source and D: with weights that exist, and with pre-training paid."""
+    races = {
+        (race["source"], race["d_chars"], race["with_pretraining"]): race["crossover"]
+        for race in laws.scaling["frontiers"]
+    }
+    return [
+        [title_of(source), count(d), *(_ahead(races.get((source, d, paid))) for paid in (False, True))]
+        for source, d in dict.fromkeys((source, d) for source, d, _ in races)
+    ]
+
+
+def _ahead(cross: dict[str, Any] | None) -> str:
+    if cross is None:
+        return "–"
+    if cross["ahead"] == "level":
+        return "level"
+    arm = {"scratch": "from scratch", "tuned": "fine-tuning"}[cross["ahead"]]
+    return arm if cross["above"] is None else f"{arm}, from {number(cross['above'])} to {number(cross['by'])} FLOPs on"
