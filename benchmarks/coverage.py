@@ -1,6 +1,6 @@
 """Do 95 % intervals of the transfer law hold the truth 95 times in 100?  Simulated experiments with planted laws.
 
-    python -m benchmarks.coverage [--settings NAME ...] [--experiments 200] [--workers 1]
+    python -m benchmarks.coverage [--settings NAME ...] [--experiments N] [--workers 1]
 
 Each setting is simulated with the seeds 0, 1, 2, ... and fitted as the pipeline fits.  The table goes to
 `benchmarks/coverage.csv`, where the rows of other settings stay, and to the screen as Markdown for docs/laws.md.
@@ -47,12 +47,13 @@ class Setting:
     planted: Planted
     grid: dict[str, Any]
     noise: Noise = field(default_factory=Noise)
+    experiments: int = 200
 
 
 SETTINGS = {
     "paper, text": Setting(Planted(k=1.9e4, alpha=0.18, beta=0.38, **PAPER_LOSS), PAPER_GRID),
     "paper, half code": Setting(Planted(k=2.1e5, alpha=0.096, beta=0.38, **PAPER_LOSS), PAPER_GRID),
-    "quickstart": Setting(Planted(k=77.0, alpha=0.23, beta=0.28), QUICKSTART_GRID),
+    "quickstart": Setting(Planted(k=77.0, alpha=0.23, beta=0.28), QUICKSTART_GRID, experiments=1000),
     "noisy, censored": Setting(
         Planted(k=77.0, alpha=0.23, beta=0.28),
         QUICKSTART_GRID | {"scratch": (6_000, 10_000, 16_000, 25_000, 40_000, 64_000)},
@@ -127,10 +128,13 @@ def as_markdown(table: pd.DataFrame) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.split("\n")[0])
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--experiments", type=int, default=200)
+    parser.add_argument("--experiments", type=int, help="default: 200, and 1,000 of the quickstart's shape")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args(argv)
-    tables = [coverage(name, range(arguments.experiments), arguments.workers) for name in arguments.settings]
+    tables = [
+        coverage(name, range(arguments.experiments or SETTINGS[name].experiments), arguments.workers)
+        for name in arguments.settings
+    ]
     if TABLE.exists():
         kept = pd.read_csv(TABLE)
         tables.insert(0, kept[~kept.setting.isin(arguments.settings)])
