@@ -8,6 +8,7 @@ rule fetch:
         "results/store/downloads/{package}-{version}.log",
     wildcard_constraints:
         package="|".join(PINS),
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
