@@ -1,4 +1,5 @@
 # make run    the experiment of config/config.yaml, or CONFIG=config/experiments/NAME.yaml
+# make plan   how long it will take and how much memory, before anything is trained
 # make test   every test
 # make lint   format and lint of Python and rules        make lock   new versions in envs/requirements.txt
 # make coverage   do intervals of planted laws hold the truth? (minutes; keeps benchmarks/coverage.csv)
@@ -7,11 +8,14 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 
-.PHONY: run test lint format lock coverage
+.PHONY: run plan test lint format lock coverage
 .DELETE_ON_ERROR:
 
 run: .venv/ready
 	@$(BIN)/python -m workflow_scripts.launch --configfile $(CONFIG)
+
+plan: .venv/ready
+	@$(BIN)/python -m workflow_scripts.training.estimate --configfile $(CONFIG)
 
 test: .venv/ready
 	@$(BIN)/python -m pytest

@@ -11,8 +11,10 @@ from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.experiment import ConfigurationError, Experiment
+from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
 from workflow_scripts.store import canonical_json
+from workflow_scripts.training.estimate import ALLOCATION, expected_cost
 from workflow_scripts.training.progress import drop_outdated, write_plan
 
 try:
@@ -30,11 +32,24 @@ shell.prefix(
 RESULTS = f"results/{EXPERIMENT.experiment}"
 PLAN = f"{RESULTS}/training/plan.json"
 # Where training jobs run, which changes no result: processes a job, and how they share a model and a batch.
-LAUNCHER = f"torchrun --standalone --nproc-per-node {EXPERIMENT.gpu} -m" if EXPERIMENT.gpu > 1 else "python -m"
+LAUNCHER = " ".join(
+    [
+        *("env", *(f"{name}={value}" for name, value in ALLOCATION.items())),
+        f"torchrun --standalone --nproc-per-node {EXPERIMENT.gpu} -m" if EXPERIMENT.gpu > 1 else "python -m",
+    ]
+)
 PLACEMENT = " ".join(
     [*(["--shard"] if EXPERIMENT.shard else []), *([f"--micro-batch {n}"] if (n := EXPERIMENT.micro_batch) else [])]
 )
 ENVIRONMENT = "../envs/environment.yaml"
+ESTIMATE = Path(f"{RESULTS}/estimate.json")  # of `make plan`, if it was asked for
+SIZES_NEED = read_json(ESTIMATE)["sizes"] if ESTIMATE.exists() else {}
+
+
+def needed(what, otherwise):
+    """What a training job asks a scheduler for, and twice and three times that when it is tried again."""
+    return lambda wildcards, attempt: attempt * SIZES_NEED.get(wildcards.size, {}).get(what, otherwise)
+
 
 # Every training job -> its runs. Small cells of one (arm, source, unit, size, seed) share a job.
 JOBS, SWEEP_JOBS = {}, {}
@@ -115,4 +130,4 @@ def start_work():
         sys.exit(f"Another Snakemake (process {owner(lock)}) is at work in this folder: wait for it, or stop it.")
     specifications = {run.folder: EXPERIMENT.specification(run) for run in EXPERIMENT.runs}
     drop_outdated(Path(PLAN).parent, specifications, code_hash("workflow_scripts.training.cell"))
-    write_plan(Path(PLAN), {run.folder: EXPERIMENT.expected_cost(run) for run in EXPERIMENT.runs})
+    write_plan(Path(PLAN), {run.folder: expected_cost(EXPERIMENT, run) for run in EXPERIMENT.runs})

@@ -15,8 +15,8 @@ rule pretrain:
     threads: 1
     resources:
         gpu=EXPERIMENT.gpu,
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=needed("mem_mb", 1500),
+        runtime=needed("runtime", 60),
     params:
         runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),
         initial="",
@@ -27,9 +27,7 @@ rule pretrain:
         checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
         code=code_hash("workflow_scripts.training.cell"),
     shell:
-        # glibc would give the head's buffers back to the system at every step
-        "MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=4000000000"
-        " {params.launcher} workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
+        "{params.launcher} workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
         " {params.initial} --plan {params.plan}"
         " --checkpoint-seconds {params.checkpoint_seconds} --out {output.manifest} --gpus {resources.gpu}"
         " --threads {threads} {params.placement} 2>&1 | tee {log} >&2"

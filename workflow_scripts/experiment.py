@@ -346,12 +346,6 @@ class Experiment(Strict):
         """The pre-training run whose weights a fine-tuning run of the same seed starts from."""
         return Run("pretrain", run.source, "document", run.size, None, run.seed)
 
-    def expected_cost(self, run: Run) -> float:
-        """A rough cost, for the expected end only: some 17 presented tokens a character of D, evaluations that are
-        worth 300,000 more, and what a token costs whatever the model's size."""
-        tokens = self.pretrain.tokens if run.arm == "pretrain" else 17 * run.characters
-        return (tokens + 300_000) * (self.shapes[run.size].flops_per_token(with_head=True) + 400_000)
-
 
 def explain(error: ValidationError, name: str) -> str:
     """One line a problem: the key, the value found, what is allowed."""

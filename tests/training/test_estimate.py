@@ -1,0 +1,70 @@
+"""What a run is expected to take, before it is trained."""
+
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflow_scripts.experiment import Experiment
+from workflow_scripts.training import estimate
+from workflow_scripts.training.estimate import best_step, expected_cost, expected_steps
+
+MACHINE = {"seconds_per_step": 0.01, "seconds_per_evaluated_token": 1e-5, "memory_mb": 400.0}
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return Experiment.load("config/config.yaml")
+
+
+@given(st.integers(1_000, 10**9), st.floats(1e3, 1e9), st.floats(1, 100))
+def test_more_data_never_takes_fewer_steps(n_params, tokens, factor):
+    assert best_step(n_params, tokens * factor) >= best_step(n_params, tokens) * (1 - 1e-9)
+
+
+def test_steps_are_those_of_the_plan_and_of_the_recipe(experiment):
+    by_arm = {arm: [run for run in experiment.runs if run.arm == arm] for arm in ("pretrain", "zero_shot", "finetune")}
+    assert {expected_steps(experiment, run) for run in by_arm["pretrain"]} == {3_100_000 / 512}
+    assert {expected_steps(experiment, run) for run in by_arm["zero_shot"]} == {0.0}
+    smallest = next(run for run in by_arm["finetune"] if run.characters == 6_000)
+    assert expected_steps(experiment, smallest) == pytest.approx(1.2 * 20 * 6_000 / 1.53 / 512)
+    assert all(expected_cost(experiment, run) > 0 for run in experiment.runs)
+
+
+def test_the_quickstart_is_met_within_a_factor_of_one_and_a_half(experiment):
+    """Steps of all from-scratch runs of a size, as they were in the run that the README tells of."""
+    taken = {"5k": 62_679, "10k": 62_130, "25k": 81_422, "55k": 97_675, "154k": 75_673}
+    for size, steps in taken.items():
+        runs = [run for run in experiment.runs if run.arm == "scratch" and run.size == size]
+        assert 1 / 1.5 < sum(expected_steps(experiment, run) for run in runs) / steps < 1.5
+
+
+def test_jobs_hold_their_runs_and_sizes_ask_for_their_longest_job(experiment):
+    found = estimate.estimate(experiment, dict.fromkeys(experiment.shapes, MACHINE))
+    runs = sum(run["seconds"] for run in found["runs"].values())
+    assert sum(found["jobs"].values()) == pytest.approx(runs + estimate.START_SECONDS * len(found["jobs"]))
+    longest = max(seconds for job, seconds in found["jobs"].items() if "/154k/" in job)
+    assert found["sizes"]["154k"]["runtime"] >= 1.5 * longest / 60
+    assert found["sizes"]["154k"]["mem_mb"] == 600
+    assert "198 runs" in estimate.table(found, 2)
+
+
+def test_the_command_measures_every_size_and_leaves_what_the_rules_read(tmp_path, monkeypatch, capsys):
+    config = yaml.safe_load(open("tests/workflow/tiny.yaml"))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(estimate, "MEASURED_SECONDS", 0.01)
+    experiment = Experiment.load(path)
+    machine = {size: estimate.measure(experiment, size) for size in experiment.shapes}
+    assert all(value > 0 for here in machine.values() for value in here.values())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        estimate.subprocess,
+        "run",
+        lambda command, **_: type("Done", (), {"stdout": json.dumps(machine[command[-1]])}),
+    )
+    estimate.main(["--configfile", str(path), "--workers", "3"])
+    assert set(json.loads((tmp_path / "results/tiny/estimate.json").read_text())["sizes"]) == set(experiment.shapes)
+    assert "min of training on 3" in capsys.readouterr().out
