@@ -119,6 +119,8 @@ class Fit(Strict):
     seed: int = 0
     infinite_data_tolerance: float = Field(0.01, gt=0, lt=1)
     """D(N) is where the from-scratch loss is within this fraction of its infinite-data limit (paper A, footnote 7)."""
+    low_data_share: float = Field(0.1, gt=0, le=1)
+    """A cell is in the low-data regime up to this share of D(N) (paper A, section 1.1)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Fit:

@@ -293,6 +293,14 @@ def test_the_report_says_why_estimators_differ_and_which_rival_predicts_better(h
         assert number(error) in row[: row.index("</tr>")]
 
 
+def test_whether_two_sources_share_exponents_is_said(make_report: Report, make_laws: Callable[..., Path]) -> None:
+    folder = make_laws(**AWKWARD["two sources"])
+    text = text_of(make_report(folder))
+    found = Laws(folder).across_sources["differences"]["beta"]
+    assert "β by source: english minus german" in text
+    assert f"(p = {found['p_value_of_shared']:.2g})" in text
+
+
 def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> None:
     scaling, text = Laws(laws_folder).scaling, text_of(html)
     assert len(scaling["laws"]) > 10

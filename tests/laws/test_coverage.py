@@ -12,14 +12,13 @@ def test_intervals_hold_what_was_planted(name):
     """Eight experiments with fixed seeds, three coefficients: 24 intervals of 95 %."""
     rows = [row for seed in range(8) for row in experiment(name, seed, draws=200)["rows"][:3]]
     held = [row["low"] <= row["truth"] <= row["high"] for row in rows]
-    assert np.sum(held) >= 18
+    assert np.sum(held) >= 20
 
 
 def test_the_kept_table_holds_for_every_setting():
-    """200 experiments a setting.  90 to 99 % is the aim; alpha of the quickstart has 99.5 %, wider than need be."""
+    """200 experiments a setting or more: 90 to 99 % of the intervals hold what was planted."""
     table = pd.read_csv(TABLE)
     assert set(table.setting) == set(SETTINGS)
     assert (table.experiments >= 200).all()
     covered = table.covered[table.coefficient != "ln D_E"]
-    assert covered.between(0.90, 0.995).all()
-    assert (covered > 0.99).sum() <= 1
+    assert covered.between(0.90, 0.99).all()

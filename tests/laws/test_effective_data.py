@@ -17,7 +17,7 @@ RULE = Fit(d_f=(6000, 60000), draws=100)
 
 
 def cells_of(runs: pd.DataFrame) -> pd.DataFrame:
-    return describe_cells(collect_cells(check_runs(runs), "excerpt"), 0.01)
+    return describe_cells(collect_cells(check_runs(runs), "excerpt"), 0.01, 0.1)
 
 
 def only(table: pd.DataFrame, n_params: int, d_f: int, unit: str = "excerpt") -> pd.Series:
@@ -129,7 +129,7 @@ def test_zero_shot_cells_have_rows_and_stay_out_of_the_fit():
     ],
 )
 def test_regimes(d_f, d_n, d_n_low, expected):
-    assert regime(d_f, d_n, d_n_low) == expected
+    assert regime(d_f, d_n, d_n_low, 0.1) == expected
 
 
 def test_sufficient_data_beyond_the_grid_is_a_lower_bound():

@@ -47,6 +47,15 @@ def test_renaming(runs, tmp_path):
         read_runs(tmp_path / "runs.csv", {"nothing": "n_params"})
 
 
+def test_a_renamed_column_takes_the_place_of_the_one_that_has_its_name(runs, tmp_path):
+    """Another count for N: `--rename n_params=n_params_total` ended in a traceback."""
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    named = read_runs(tmp_path / "runs.csv", {"n_params_total": "n_params"})
+    assert sorted(named.n_params) == sorted(runs.n_params_total)
+    with pytest.raises(RunsError, match="column seed stands in the table more than once"):
+        check_runs(pd.concat([runs, runs[["seed"]]], axis=1))
+
+
 def test_failed_runs_need_no_loss(runs):
     frame = runs.copy()
     frame.loc[3, ["status", "test_loss"]] = ["failed", np.nan]

@@ -30,6 +30,7 @@ from workflow_scripts.laws.scaling.law import Law, LawError
 from workflow_scripts.laws.scaling.solver import HUBER
 
 HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
+HOFFMANN_UNROUNDED = {"E": 1.6934, "A": 406.4, "B": 410.7, "alpha": 0.3392, "beta": 0.2849}
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 MUENNIGHOFF = {"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.353, "beta": 0.353}
 
@@ -64,16 +65,20 @@ def recovered(law: Law, response: np.ndarray, variables: dict[str, np.ndarray], 
         assert {name: found.parameters[name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("surface", [HOFFMANN, BESIROGLU, MUENNIGHOFF])
+@pytest.mark.parametrize("surface", [HOFFMANN, HOFFMANN_UNROUNDED, BESIROGLU, MUENNIGHOFF])
 def test_chinchilla(surface):
     recovered(CHINCHILLA, *planted(CHINCHILLA, **surface), **surface)
 
 
 @pytest.mark.parametrize(
     ("law", "scale", "exponent"),
-    [(LOSS_OF_N, 8.8e13, 0.076), (LOSS_OF_D, 5.4e13, 0.095), (LOSS_OF_C, 3.1e8, 0.050), (LOSS_OF_C, 1.6e7, 0.057)],
+    [
+        *((LOSS_OF_N, 8.8e13, 0.076), (LOSS_OF_D, 5.4e13, 0.095), (LOSS_OF_C, 3.1e8, 0.050), (LOSS_OF_C, 1.6e7, 0.057)),
+        *((LOSS_OF_N, 5.6e8, 0.037), (LOSS_OF_N, 7.0e8, 0.039)),
+    ],
 )
 def test_kaplans_single_laws(law, scale, exponent):
+    """And Henighan et al.'s laws of text given images and images given text, which have no floor."""
     variable = law.variables[0]
     points = planted(law, A=scale**exponent, alpha=exponent)
     recovered(law, *points, **{f"{variable}_c": scale}, alpha=exponent)

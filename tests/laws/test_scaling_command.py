@@ -48,7 +48,19 @@ def test_every_law_of_the_quickstart(runs, command):
     epochs = entry(result, "best epoch", "from scratch")["parameters"]
     assert epochs["d"]["estimate"] < 0
     assert {one["law"] for one in result["absent"]} >= {"Kaplan's L(N, S_min)", "compute-optimal N and D"}
-    assert "no B_crit(L) of any arm: all runs share one batch size" in words
+    assert "no B_crit(L) of any arm: it takes the steps to one loss at several batches" in words
+
+
+def test_laws_of_fine_tuning_are_those_of_the_longest_pretraining(runs, command):
+    """They were pooled over all lengths: one curve through cells of models that are not the same."""
+    shorter = runs[runs.arm != "scratch"].assign(
+        pretrain_tokens=runs.pretrain_tokens // 4, d_tokens=runs.d_tokens // 4, test_loss=runs.test_loss + 0.3
+    )
+    both, alone = command(pd.concat([runs, shorter]))[0], command(runs)[0]
+    for found in (both, alone):
+        found["laws"] = [one for one in found["laws"] if "tuned" in one["of"]]
+    assert both["laws"] == alone["laws"]
+    assert both["frontiers"] == alone["frontiers"]
 
 
 def test_a_table_with_other_names_is_renamed(runs, command):
@@ -83,7 +95,7 @@ def test_pretraining_at_several_lengths_gives_the_best_use_of_compute(runs, comm
     first, second = result["allocations"]
     assert second["flops"] == pytest.approx(10 * first["flops"])
     assert first["n"]["low"] < first["n"]["estimate"] < first["n"]["high"]
-    assert "FLOPs are best spent on N =" in words
+    assert "FLOPs (6 N D) are best spent on N =" in words
 
 
 def test_runs_at_their_budget_stay_out(runs, command):

@@ -1,9 +1,9 @@
 """What a run is expected to take, before it is trained."""
 
 import json
+from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,9 +52,7 @@ def test_jobs_hold_their_runs_and_sizes_ask_for_their_longest_job(experiment):
 
 
 def test_the_command_measures_every_size_and_leaves_what_the_rules_read(tmp_path, monkeypatch, capsys):
-    config = yaml.safe_load(open("tests/workflow/tiny.yaml"))
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path = Path("tests/workflow/tiny.yaml").resolve()
     monkeypatch.setattr(estimate, "MEASURED_SECONDS", 0.01)
     experiment = Experiment.load(path)
     machine = {size: estimate.measure(experiment, size) for size in experiment.shapes}

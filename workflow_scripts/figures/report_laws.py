@@ -11,6 +11,7 @@ from workflow_scripts.figures.tables import Laws, has_estimate
 from workflow_scripts.figures.words import count, interval, number, title_of
 from workflow_scripts.laws.plan import report_section
 from workflow_scripts.laws.planning.forecast import PlanError
+from workflow_scripts.laws.sources import sentences as across_sources
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 TITLES = {
@@ -58,11 +59,31 @@ def _moved(step: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value:+.2f}".replace("-", "−") for name, value in changes.items() if abs(value) >= MOVED)
 
 
+def shared(laws: Laws) -> list[str]:
+    """Whether sources share alpha and beta, in words."""
+    return [greek(sentence) for sentence in across_sources(laws.across_sources)]
+
+
+def over_p(laws: Laws) -> list[str]:
+    """The law over all lengths of pre-training of the sources that have several."""
+    return [
+        f"{title_of(source)}, {len(axis['pretrain_tokens'])} lengths of pre-training P: D_T grows as P^γ with γ ="
+        f" {number(axis['gamma']['estimate'])} ({interval(axis['gamma']['low'], axis['gamma']['high'])})."
+        for source, law in laws.transfer_law.items()
+        if (axis := law.get("axis_of_p"))
+    ]
+
+
 def rivals(laws: Laws) -> list[dict[str, Any]]:
     """Other laws on the cells of each source, judged on cells left out: a title, a table and the noise beside it."""
     tables = []
-    for source, law in laws.transfer_law.items():
-        found = law["alternatives"]
+    compared = [(title_of(source), law["alternatives"]) for source, law in laws.transfer_law.items()]
+    compared += [
+        (f"{title_of(source)}, all lengths of pre-training", axis["alternatives"])
+        for source, law in laws.transfer_law.items()
+        if (axis := law.get("axis_of_p"))
+    ]
+    for title, found in compared:
         if not found or not found["n_cells"]:
             continue
         folds = list(next(iter(found["laws"].values()))["held_out"])
@@ -77,7 +98,7 @@ def rivals(laws: Laws) -> list[dict[str, Any]]:
         noise = number(found["rms_of_seed_noise"])
         tables.append(
             {
-                "title": title_of(source),
+                "title": title,
                 "head": ["law", *(f"left out: {LEFT_OUT[fold]}" for fold in folds), "status"],
                 "rows": rows,
                 "note": f"The noise of the seeds alone is {noise} nats; {found['n_cells']} cells.",

@@ -108,6 +108,11 @@ class Laws:
         return read_document(self.folder / "transfer_law.json")["sources"]
 
     @cached_property
+    def across_sources(self) -> dict[str, Any] | None:
+        """Whether sources share exponents; None for fewer than two laws."""
+        return read_document(self.folder / "transfer_law.json")["across_sources"]
+
+    @cached_property
     def scaling(self) -> dict[str, Any]:
         """The scaling laws around the transfer law (`laws.scaling.command`)."""
         return read_document(self.folder / "scaling.json")

@@ -144,7 +144,7 @@ def _redraw(cells: Cells, fit: Fit, seed: np.random.SeedSequence) -> Redrawn:
 
 
 def _describe(cells: Cells, redrawn: Redrawn, fit: Fit) -> pd.DataFrame:
-    table = describe_cells(cells, fit.infinite_data_tolerance)
+    table = describe_cells(cells, fit.infinite_data_tolerance, fit.low_data_share)
     return with_intervals(cells, table, redrawn, fit.infinite_data_tolerance).assign(in_fit=False)
 
 

@@ -16,8 +16,6 @@ from workflow_scripts.laws.curves import SAME, PowerLaw, clean_curve, fit_power_
 from workflow_scripts.laws.noise import Noise, estimate_noise
 from workflow_scripts.laws.runs import RunsError
 
-LOW_DATA = 0.1
-"""D_F up to this share of D(N) is the low-data regime (Hernandez et al. 2021, section 1.1)."""
 MODEL = ["init", "pretrain_tokens", "n_params"]
 """What tells the pre-trained models of a seed apart, and is 0 or `scratch` for runs without one."""
 WIDEST = 5.0
@@ -221,7 +219,7 @@ def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     return noise / np.outer(steep_enough, steep_enough), -steep_enough
 
 
-def describe_cells(cells: Cells, tolerance: float) -> pd.DataFrame:
+def describe_cells(cells: Cells, tolerance: float, low_data_share: float) -> pd.DataFrame:
     """The estimates of every tuned cell, without intervals: a row for each, in the order of `cells.tuned`.
 
     Columns beside those of `cells.tuned`: `d_e`, `d_t`, `d_e_gap`, `d_e_limit` (the end of the curve beyond which a
@@ -236,7 +234,7 @@ def describe_cells(cells: Cells, tolerance: float) -> pd.DataFrame:
     ]
     table = table.join(pd.concat(found))
     table["d_t"] = table.d_e - table.d_f
-    table["regime"] = [regime(*row) for row in zip(table.d_f, table.d_n, table.d_n_low, strict=True)]
+    table["regime"] = [regime(*row, low_data_share) for row in zip(table.d_f, table.d_n, table.d_n_low, strict=True)]
     pretrain_tokens = table.pretrain_tokens.astype("Int64")
     return table.assign(pretrain_tokens=pretrain_tokens.mask(pretrain_tokens == 0))
 
@@ -271,8 +269,8 @@ def _touches_budget(curve: Curve, clean: np.ndarray, left: int, right: int) -> b
     return bool(curve.hit_budget[level].any())
 
 
-def regime(d_f: float, d_n: float, d_n_low: float) -> str:
+def regime(d_f: float, d_n: float, d_n_low: float, low_data_share: float) -> str:
     """low, medium, high by D_F / D(N); where D(N) is beyond the grid (NaN), its lower bound decides, or `unknown`."""
     if np.isnan(d_n):
-        return "low" if d_f <= LOW_DATA * d_n_low else "unknown"
-    return "low" if d_f <= LOW_DATA * d_n else "medium" if d_f <= d_n else "high"
+        return "low" if d_f <= low_data_share * d_n_low else "unknown"
+    return "low" if d_f <= low_data_share * d_n else "medium" if d_f <= d_n else "high"

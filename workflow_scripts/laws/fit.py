@@ -25,6 +25,7 @@ from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming
 from workflow_scripts.laws.sanity import check_sanity
+from workflow_scripts.laws.sources import sentences as across_sources
 from workflow_scripts.laws.summary import draws_table, summarise
 
 
@@ -68,7 +69,8 @@ def sentences(law: dict[str, Any]) -> str:
     for source, fit in law["sources"].items():
         lines += [f"{source}: {fit['status']}"] if fit["k"]["estimate"] is None else _law_lines(source, fit)
         lines += [f"  ! {warning}" for warning in fit["warnings"]]
-    return "\n".join(lines)
+    lines += across_sources(law["across_sources"])
+    return "\n".join([f"N counts {law['conventions']['N']}, D {law['conventions']['D']}.", *lines])
 
 
 def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
@@ -83,6 +85,19 @@ def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
         f" {_rounded(fit['largest_size_error_factor'], '.2f')}; of the largest D_F:"
         f" {_rounded(fit['largest_d_f_error_factor'], '.2f')}",
         f"  on held-out cells, in nats: {_held_out(fit['alternatives'])}",
+        *_axis_of_p(fit.get("axis_of_p")),
+    ]
+
+
+def _axis_of_p(axis: dict[str, Any] | None) -> list[str]:
+    """The law over all lengths of pre-training, where several were measured."""
+    if axis is None:
+        return []
+    alpha, beta, gamma = (f"{axis[name]['estimate']:.3f}" for name in ("alpha", "beta", "gamma"))
+    return [
+        f"  over P, {len(axis['pretrain_tokens'])} lengths of pre-training: D_T = {axis['k']['estimate']:.3g} * D_F^{alpha}"
+        f" * N^{beta} * P^{gamma}, gamma {_range(axis['gamma'], '.3f')}",
+        f"  on held-out cells of all P, in nats: {_held_out(axis['alternatives'])}",
     ]
 
 

@@ -27,7 +27,8 @@ class RunsError(ValueError):
 
 
 def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Reads CSV or parquet (by suffix), renames columns (`rename`: name in the file -> name here), checks.
+    """Reads CSV or parquet (by suffix), renames columns (`rename`: name in the file -> name here; a column that already
+    has that name gives way), checks.
 
     Returns the table of `check_runs`.  Raises RunsError.
     """
@@ -43,8 +44,10 @@ def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.D
     absent = [name for name in rename or {} if name not in frame.columns]
     if absent:
         raise RunsError(f"{path}: cannot rename {', '.join(absent)}; the columns are {', '.join(frame.columns)}")
+    named = dict(rename or {})
+    frame = frame.drop(columns=[name for name in set(named.values()) - set(named) if name in frame.columns])
     try:
-        return check_runs(frame.rename(columns=dict(rename or {})))
+        return check_runs(frame.rename(columns=named))
     except RunsError as error:
         raise RunsError(f"{path}: {error}") from error
 
@@ -73,6 +76,8 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
             f"no column {', '.join(missing)} among {', '.join(map(str, frame.columns))};"
             f" the laws need {', '.join(NEEDED)} (--rename gives a column its name here)"
         )
+    if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
+        raise RunsError(f"column {', '.join(map(str, twice))} stands in the table more than once")
     if frame.empty:
         raise RunsError("the table has no rows")
     runs = frame.reset_index(drop=True).copy()
@@ -94,6 +99,15 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     _check_values(runs)
     _check_duplicates(runs)
     return runs.sort_values([*CELL, "seed"], kind="stable").reset_index(drop=True)
+
+
+def longest_pretraining(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The rows that laws without an axis P rest on where a source was pre-trained on several P: those of the largest in
+    each group."""
+    if "pretrain_tokens" not in rows.columns:
+        return rows
+    p = rows.pretrain_tokens.astype(float).fillna(0.0)
+    return rows[p == p.groupby([rows[name] for name in by]).transform("max")]
 
 
 def _check_values(runs: pd.DataFrame) -> None:

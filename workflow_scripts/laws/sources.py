@@ -19,6 +19,7 @@ from workflow_scripts.laws.likelihood import Observed, Terms, maximise, maximise
 EXPONENTS = ("alpha", "beta")
 MODELS = {"separate": (), "shared_beta": ("beta",), "shared_alpha": ("alpha",), "shared_both": EXPONENTS}
 """Exponents that all sources have in common; each has its own k."""
+SIGNIFICANT = 0.05
 
 
 def across_sources(fitted: Fitted) -> dict[str, Any] | None:
@@ -30,6 +31,31 @@ def across_sources(fitted: Fitted) -> dict[str, Any] | None:
         "differences": {name: _difference(fitted, name) for name in EXPONENTS},
         "models": {name: _model(fitted, shared) for name, shared in MODELS.items()},
     }
+
+
+def sentences(found: dict[str, Any] | None) -> list[str]:
+    """What `across_sources` found, in words: a sentence an exponent, and which model predicts held-out cells best."""
+    if found is None:
+        return []
+    told = []
+    for name, tested in found["differences"].items():
+        pairs = ", ".join(_pair(pair) for pair in tested["pairs"])
+        p = tested["p_value_of_shared"]
+        verdict = "the runs contradict that all sources share it" if p < SIGNIFICANT else "they may share it"
+        told.append(f"{name} by source: {pairs}; {verdict} (p = {p:.2g}).")
+    errors = {name: model["held_out"]["each_cell"]["rms_nats"] for name, model in found["models"].items()}
+    known = {name: error for name, error in errors.items() if error is not None}
+    if known:
+        best = min(known, key=known.get)
+        others = ", ".join(f"{name.replace('_', ' ')} {error:.4f}" for name, error in known.items())
+        told.append(f"Held-out cells are predicted best with {best.replace('_', ' ')} (nats: {others}).")
+    return told
+
+
+def _pair(pair: dict[str, Any]) -> str:
+    one, other = pair["sources"]
+    gap = pair["difference"]
+    return f"{one} minus {other} {gap['estimate']:.2f} ({gap['low']:.2f} to {gap['high']:.2f})"
 
 
 def _difference(fitted: Fitted, name: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
     return {
         "sources": dict(sorted(sources.items())),
         "across_sources": across_sources(fitted),
+        "conventions": {"N": "the column n_params, without embeddings", "D": "characters", "losses": "nats per token"},
         "noise": {
             "nats_per_token": cells.noise.deviations() | {"zero_shot": cells.noise.zero_shot[0]},
             "from_seeds": cells.noise.from_seeds,

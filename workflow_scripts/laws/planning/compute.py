@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.laws.planning.forecast import SCRATCH, PlanError, bracket, line, longest_pretraining
+from workflow_scripts.laws.planning.forecast import SCRATCH, PlanError, bracket, line
+from workflow_scripts.laws.runs import longest_pretraining
 
 NEEDED = ("flops", "best_tokens", "pretrain_tokens")
 

@@ -21,6 +21,7 @@ import pandas as pd
 
 from workflow_scripts.files import read_json
 from workflow_scripts.laws.curves import clean_curve
+from workflow_scripts.laws.runs import longest_pretraining
 
 SCRATCH = "scratch"
 """Stands beside the sources: no pre-training at all."""
@@ -273,14 +274,6 @@ def read_forecast(folder: Path, seed: int = 0) -> Forecast:
         for source, found in fitted.items()
     }
     return Forecast(curves, sources | {SCRATCH: _from_scratch(curves, sources, number)}, cells, law)
-
-
-def longest_pretraining(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """The rows that laws rest on where a source was pre-trained on several P: those of the largest in each group."""
-    if "pretrain_tokens" not in rows.columns:
-        return rows
-    p = rows.pretrain_tokens.astype(float).fillna(0.0)
-    return rows[p == p.groupby([rows[name] for name in by]).transform("max")]
 
 
 def _read(path: Path, reader: Any) -> Any:

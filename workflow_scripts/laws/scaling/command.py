@@ -98,6 +98,7 @@ def _allocations(case: Case, drawn: Draws) -> list[Result]:
         {
             "of": case.of,
             "flops": flops,
+            "measured": flops <= largest,
             "n": _interval(drawn, lambda p, c=flops: optimal_allocation(p, c).n),
             "d_tokens": _interval(drawn, lambda p, c=flops: optimal_allocation(p, c).d),
         }
@@ -121,7 +122,8 @@ def sentences(result: Result) -> str:
     lines += [_law_line(law) for law in result["laws"]]
     for one in result["allocations"]:
         n, d = _words(one["n"]), _words(one["d_tokens"])
-        lines.append(f"{one['of']}: {one['flops']:.3g} FLOPs are best spent on N = {n} and {d} tokens")
+        beyond = "" if one["measured"] else "; an extrapolation beyond the largest run"
+        lines.append(f"{one['of']}: {one['flops']:.3g} FLOPs (6 N D) are best spent on N = {n} and {d} tokens{beyond}")
     lines += [_race_line(race) for race in result["frontiers"]]
     return "\n".join(lines + [f"no {one['law']} of {one['of']}: {one['why']}" for one in result["absent"]])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from workflow_scripts.laws.runs import RunsError
+from workflow_scripts.laws.runs import RunsError, longest_pretraining
 from workflow_scripts.laws.scaling.catalogue import (
     BEST_EPOCH,
     CHINCHILLA,
@@ -31,11 +31,11 @@ from workflow_scripts.laws.scaling.compute import Crossover, Frontier, compute_f
 from workflow_scripts.laws.scaling.law import Law
 
 NEVER = {
-    KAPLAN_STEPS: "all runs share one batch size, and the table has no steps",
-    CRITICAL_BATCH: "all runs share one batch size; it takes the steps to one loss at several",
+    KAPLAN_STEPS: "it takes the steps to a loss at batches well above and below the critical one",
+    CRITICAL_BATCH: "it takes the steps to one loss at several batches",
     DATA_CONSTRAINED: "runs end at their best epoch; it takes runs of a fixed number of epochs over sets of several sizes",
 }
-"""Laws of the catalogue that a table of runs has no columns for."""
+"""Laws of the catalogue that a table of runs, a row a run at its best, does not hold: the library fits them to arrays."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def choose(runs: pd.DataFrame, n: str, flops: str, unit: str | None) -> Choice:
 
 
 def cases(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
-    """Every law of the catalogue that the table may hold, each with its points; failed runs set aside."""
-    runs = runs[runs.status == "ok"]
+    """Every law of the catalogue that the table may hold, each with its points; failed runs set aside.  Laws of
+    fine-tuning are those after the longest pre-training of each source and size."""
+    runs = longest_pretraining(runs[runs.status == "ok"], ["init", "n_params"])
     pretrained = runs[runs.arm == "pretrain"]
     here = runs[(runs.unit == choice.unit) | (runs.arm == "zero_shot")]
     yield from _pretraining(pretrained, choice)
@@ -190,8 +191,8 @@ class Race:
 
 def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
     """One for each source and D that both arms have at two sizes or more, without the FLOPs of pre-training and with
-    them (those of the same source and size)."""
-    runs = runs[runs.status == "ok"]
+    them (those of the same source and size), after the longest pre-training of each."""
+    runs = longest_pretraining(runs[runs.status == "ok"], ["init", "n_params"])
     if choice.flops not in runs.columns:
         yield Absent("compute frontier", "any arm", f"no column {choice.flops}")
         return
@@ -218,8 +219,10 @@ def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
 
 
 def _pretraining_flops(runs: pd.DataFrame, source: str, choice: Choice) -> dict[int, float]:
-    """By N, means over seeds.  A table without the column corpus must have a single source."""
+    """By N, means over seeds, of the longest.  A table without the column corpus must have a single source."""
     pretrained = runs[runs.arm == "pretrain"]
+    length = pretrained["d_tokens" if "d_tokens" in runs.columns else "d_chars"]
+    pretrained = pretrained[length > 0.9 * length.groupby(pretrained.n_params).transform("max")]
     if "corpus" in runs.columns:
         pretrained = pretrained[pretrained.corpus == source]
     elif runs.init[runs.arm == "finetune"].nunique() > 1:
