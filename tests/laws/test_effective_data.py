@@ -71,13 +71,17 @@ def test_a_plateau_gives_the_geometric_middle_and_the_whole_interval():
     assert cell.d_e_high >= 59_999
 
 
-def test_cells_read_from_a_scratch_run_at_its_budget_are_flagged_and_left_out():
+def test_cells_read_from_a_scratch_run_at_its_budget_are_upper_limits():
+    """They were left out: a decision by outcome."""
     runs = with_budget(simulate_runs(noise=QUIET), "scratch", 35_000)
-    table = fit_runs(check_runs(runs), RULE, "excerpt").table
-    flagged = table[table.upper_bound & (table.unit == "excerpt")]
+    fitted = fit_runs(check_runs(runs), RULE, "excerpt")
+    table, (law,) = fitted.table, fitted.laws
+    flagged = table[table.upper_bound & (table.unit == "excerpt") & (table.d_f > 0)]
     assert set(flagged.n_params) == {24576}
     assert flagged.d_e.between(20_000, 60_000).all()
-    assert not flagged.in_fit.any()
+    assert flagged.in_fit.all()
+    assert (law.observed.side == -1).sum() == len(flagged)
+    assert law.best.law.alpha[0] == pytest.approx(Planted().alpha, abs=0.02)
     assert flagged.d_e_low.isna().all()
     assert flagged.d_e_high.notna().all()
     assert only(table, 24576, 60_000).in_fit

@@ -96,7 +96,7 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     tables = {
         name: _describe(cells[name], redrawn[name], fit).join(_in_bits(runs, name, fit, seeds[name])) for name in cells
     }
-    every_p = tables[main].d_f.between(*fit.d_f) & ~tables[main].upper_bound
+    every_p = tables[main].d_f.between(*fit.d_f)
     tables[main]["in_fit"] = every_p & _largest_p(cells[main])
     table = pd.concat(tables.values()).sort_values(
         ["source", "unit", "pretrain_tokens", "n_params", "d_f"], ignore_index=True
@@ -163,18 +163,23 @@ def _in_bits(runs: pd.DataFrame, unit: str, fit: Fit, seed: np.random.SeedSequen
     return table[list(names)].rename(columns=names)
 
 
-def observe(cells: Cells, effective: Effective, chosen: np.ndarray) -> Observed:
+def observe(cells: Cells, effective: Effective, chosen: np.ndarray, upper_bound: np.ndarray) -> Observed:
     """What the law sees of the cells `chosen`: ln D_E, or the end of the curve beyond which it lies.
 
-    A fine-tuned run at its budget has a loss too high: its D_E is a lower limit.
+    A fine-tuned run at its budget has a loss too high: its D_E is a lower limit.  So has a from-scratch run: D_E read
+    from one (`upper_bound`, of the chosen) is an upper limit.  Of a cell that is both, or that lies above a curve which
+    such a run decides, nothing is known; it stays in the fit, which outcomes do not decide, and tells it nothing.
     """
     first, last = cells.reach()
     middle = effective.middle
     side = np.where(np.isinf(middle), np.sign(middle), 0.0)
     value = np.select([side > 0, side < 0], [np.broadcast_to(last, side.shape), first], middle)
-    at_budget = cells.tuned.hit_budget.to_numpy()
-    nothing_known = at_budget & (side < 0)
-    value, side = np.where(nothing_known, first - 50.0, value), np.where(at_budget, 1.0, side)
+    at_budget = np.broadcast_to(cells.tuned.hit_budget.to_numpy(), side.shape)
+    upper = np.zeros(side.shape, dtype=bool)
+    upper[:, chosen] = upper_bound
+    nothing_known = (at_budget & ((side < 0) | upper)) | (upper & (side > 0))
+    value = np.where(nothing_known, first - 50.0, value)
+    side = np.select([nothing_known | at_budget, upper], [1.0, -1.0], side)
     return Observed(value[:, chosen], side[:, chosen])
 
 
@@ -182,13 +187,13 @@ def _fit_source(
     cells: Cells, here: pd.DataFrame, redrawn: Redrawn, random: np.random.Generator, axis_p: bool = False
 ) -> SourceFit:
     """The law of one source, whose cells in the fit are the rows `here` of the description of `cells`."""
-    chosen = here.index.to_numpy()
+    chosen, upper = here.index.to_numpy(), here.upper_bound.to_numpy(dtype=bool)
     covariance, slope = covariance_of_log(cells)
     covariance = covariance[np.ix_(chosen, chosen)]
     axes = [here[name].to_numpy(float) for name in ("d_f", "n_params", "pretrain_tokens")]
     design = Design(*axes[:2], np.sqrt(np.diag(covariance)), axes[2] if axis_p else None)
     scratch, tuned = (frame.test_loss.to_numpy()[None] for frame in (cells.scratch, cells.tuned))
-    observed = observe(cells, effective_data(cells, scratch, tuned), chosen)
+    observed = observe(cells, effective_data(cells, scratch, tuned), chosen, upper)
     best = fit_from_many_starts(design, observed)
     squares, expected, extra = extra_scatter(design, observed, best.law, covariance)
     if extra > 0:
@@ -196,11 +201,11 @@ def _fit_source(
         best = fit_from_many_starts(design, observed)
     scatter = extra * slope * random.standard_normal((len(redrawn.tuned_loss), len(slope)))
     interpolated, powers = read_draws(cells, redrawn, scatter)
-    drawn = observe(cells, interpolated, chosen)
+    drawn = observe(cells, interpolated, chosen, upper)
     draws = fit_law(design, drawn, start_of(best.law, design))
     laws = [curve.power_law(cells.scratch.test_loss.to_numpy()[curve.points]) for curve in cells.curves]
     parametric = parametric_data(cells, laws, tuned)
-    read = [each and observe(cells, each, chosen) for each in (parametric, powers)]
+    read = [each and observe(cells, each, chosen, upper) for each in (parametric, powers)]
     source = here.source.iloc[0]
     return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws, *read)
 

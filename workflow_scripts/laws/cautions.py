@@ -101,9 +101,11 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
         yield f"{outside} of {len(cells)} cells of the fit are outside the from-scratch curves and count as limits."
     if at_budget := int(cells.lower_bound.sum()):
         yield f"{at_budget} of {len(cells)} cells of the fit stopped at their budget: their D_E count as lower limits."
-    ours = (fitted.table.source == source) & (fitted.table.unit == fitted.unit)
-    if bounds := int((ours & fitted.table.upper_bound).sum()):
-        yield f"Read from a from-scratch run at its budget, thus upper limits and kept out of the fit: {bounds} cells."
+    if bounds := int(cells.upper_bound.sum()):
+        yield (
+            f"{bounds} of {len(cells)} cells of the fit are read from a from-scratch run at its budget: their D_E count as"
+            " upper limits."
+        )
     if wide := int((cells.d_e_gap > WIDE_GAP).sum()):
         yield (
             f"{wide} of {len(cells)} cells of the fit are read between from-scratch D that differ by up to a factor"

@@ -55,7 +55,7 @@ def _too_few(fitted: Fitted, source: str, words: str) -> dict[str, Any]:
     """The entry of a source without a law."""
     cells = fitted.in_fit(source)
     unknown = {"estimate": None, "low": None, "high": None}
-    censored = int(((cells.censored != "none") | cells.lower_bound).sum())
+    censored = int(((cells.censored != "none") | cells.lower_bound | cells.upper_bound).sum())
     return dict.fromkeys(("k", *COEFFICIENTS), unknown) | {
         "n_cells": len(cells),
         "n_censored": censored,
