@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from workflow_scripts.experiment import Fit
+from workflow_scripts.laws import fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import main
 from workflow_scripts.laws.likelihood import EXPONENT_BOUND
@@ -166,6 +167,33 @@ def test_a_source_with_too_few_cells_does_not_take_the_others_law(quick):
     laws = summarise(fitted)["sources"]
     assert laws["code"]["status"] == "too few cells"
     assert laws["english"]["status"] == "ok"
+
+
+def test_a_fit_that_did_not_converge_is_an_error_with_advice(quick, tmp_path, monkeypatch):
+    found = fit.write_results
+
+    def lost(*arguments):
+        law = found(*arguments)
+        law["sources"]["english"]["status"] = "not converged"
+        return law
+
+    monkeypatch.setattr(fit, "write_results", lost)
+    quick.to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(SystemExit, match="english did not converge from any start"):
+        main([str(tmp_path / "runs.csv"), "--out", str(tmp_path), "--fit", RULE.model_dump_json()])
+
+
+def test_a_from_scratch_curve_on_a_bound_is_told(quick, tmp_path, capsys):
+    """Flat losses have no power law; D(N) would rest on its absence."""
+    flat = (quick.arm == "scratch") & (quick.n_params == 6144)
+    quick.loc[flat, "test_loss"] = quick.test_loss[flat].mean()
+    quick.to_csv(tmp_path / "runs.csv", index=False)
+    main([str(tmp_path / "runs.csv"), "--out", str(tmp_path), "--fit", RULE.model_dump_json()])
+    law = json.loads((tmp_path / "transfer_law.json").read_text())
+    statuses = {curve["n_params"]: curve["status"] for curve in law["curves"]}
+    assert statuses.pop(6144) == "on a bound"
+    assert set(statuses.values()) == {"ok"}
+    assert "from-scratch curve of N = 6,144 ends on a bound" in capsys.readouterr().out
 
 
 def test_outside_use_writes_every_file_without_nan(quick, tmp_path, capsys):

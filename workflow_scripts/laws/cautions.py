@@ -106,6 +106,11 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
             f"{bounds} of {len(cells)} cells of the fit are read from a from-scratch run at its budget: their D_E count as"
             " upper limits."
         )
+    if bound := [f"{n:,}" for n in _sizes_on_a_bound(fitted)]:
+        yield (
+            f"The power law through the from-scratch curve of N = {', '.join(bound)} ends on a bound of its search: D(N) and"
+            " the parametric D_E there rest on little."
+        )
     if wide := int((cells.d_e_gap > WIDE_GAP).sum()):
         yield (
             f"{wide} of {len(cells)} cells of the fit are read between from-scratch D that differ by up to a factor"
@@ -118,6 +123,15 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
     if not fitted.cells[fitted.unit].noise.from_seeds:
         yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."
     yield from _small_vocabulary(fitted.bytes_per_token)
+
+
+def _sizes_on_a_bound(fitted: Fitted) -> Iterator[int]:
+    cells = fitted.cells[fitted.unit]
+    for curve in cells.curves:
+        points = cells.scratch.iloc[curve.points]
+        law = curve.power_law(points.test_loss.to_numpy())
+        if law is not None and law.on_bound:
+            yield int(points.n_params.iloc[0])
 
 
 def _small_vocabulary(bytes_per_token: float | None) -> Iterator[str]:

@@ -6,7 +6,8 @@
 RUNS is CSV or parquet (`runs.py` says which columns).  Writes into DIR: `effective_data.parquet` (a row a tuned cell),
 `scratch_curves.parquet` (the from-scratch points as used), `transfer_law.json`, `draws.parquet` (what its intervals
 come from), `sanity.json`; and prints the law.  A source with too few cells for a law has null coefficients, and why; if
-no source has a law, that ends as an error, with the files written (`--allow-no-law`: it does not).
+no source has a law, or a fit did not converge, that ends as an error, with the files written (`--allow-no-law`: it does
+not).
 """
 
 from __future__ import annotations
@@ -145,7 +146,14 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(f"--fit {arguments.fit}: {error}") from error
     except RunsError as error:
         raise SystemExit(str(error)) from error
-    words = sentences(write_results(runs, fitted, arguments.out))
+    law = write_results(runs, fitted, arguments.out)
+    words = sentences(law)
+    lost = [source for source, found in law["sources"].items() if found["status"] == "not converged"]
+    if lost and not arguments.allow_no_law:
+        raise SystemExit(
+            f"{words}\nThe fit of {', '.join(lost)} did not converge from any start, so its numbers mean nothing: look at"
+            f" {arguments.out / 'effective_data.parquet'} for cells that contradict each other, or give it more cells."
+        )
     if not fitted.laws and not arguments.allow_no_law:
         raise SystemExit(words)
     print(words)

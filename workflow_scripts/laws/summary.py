@@ -10,6 +10,7 @@ import pandas as pd
 from workflow_scripts.laws.alternatives import compare
 from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, SourceFit
 from workflow_scripts.laws.cautions import cautions, limits
+from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.estimators import Estimate, estimates
 from workflow_scripts.laws.sources import across_sources
 from workflow_scripts.laws.transfer_law import Law, fit_from_many_starts, missed_factor
@@ -28,6 +29,7 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
     return {
         "sources": dict(sorted(sources.items())),
         "across_sources": across_sources(fitted),
+        "curves": [curve for one in fitted.cells.values() for curve in _curves(one)],
         "conventions": {"N": "the column n_params, without embeddings", "D": "characters", "losses": "nats per token"},
         "noise": {
             "nats_per_token": cells.noise.deviations() | {"zero_shot": cells.noise.zero_shot[0]},
@@ -36,6 +38,21 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
             "seeds": "pooled: losses are means over the seeds of a cell",
         },
     }
+
+
+def _curves(cells: Cells) -> list[dict[str, Any]]:
+    """The power law L = E + B D^-b through each from-scratch curve: D(N), the parametric D_E and weights rest on it."""
+    described = []
+    for curve in cells.curves:
+        points = cells.scratch.iloc[curve.points]
+        law = curve.power_law(points.test_loss.to_numpy())
+        found = {"unit": points.unit.iloc[0], "n_params": int(points.n_params.iloc[0])}
+        if law is not None:
+            scale = law.scale * law.reference**law.exponent
+            found |= {name: finite(value) for name, value in (("E", law.floor), ("B", scale), ("b", law.exponent))}
+        status = "too few points" if law is None else "on a bound" if law.on_bound else "ok"
+        described.append(found | {"status": status})
+    return described
 
 
 def draws_table(fitted: Fitted) -> pd.DataFrame:

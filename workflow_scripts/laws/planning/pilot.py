@@ -95,7 +95,8 @@ def _observe(forecast: Forecast, cells: pd.DataFrame) -> tuple[Design, Observed]
     ends = [forecast.curves.reach(n) for n in cells.n_params]
     limit = np.where(cells.censored == "above", [end[1] for end in ends], [end[0] for end in ends])
     log_d_e = np.log(np.where(cells.censored == "none", cells.d_e, limit).astype(float))
-    side = np.select([(cells.censored == "above") | cells.lower_bound, cells.censored == "below"], [1.0, -1.0], 0.0)
+    above, below = (cells.censored == "above") | cells.lower_bound, (cells.censored == "below") | cells.upper_bound
+    side = np.select([above, below], [1.0, -1.0], 0.0)
     width = np.log(cells.d_e_high.astype(float) / cells.d_e_low.astype(float)) / QUANTILES
     deviation = width.fillna(width.median()).fillna(LEAST_DEVIATION).clip(lower=LEAST_DEVIATION).to_numpy()
     return Design(cells.d_f.to_numpy(float), cells.n_params.to_numpy(float), deviation), Observed(
