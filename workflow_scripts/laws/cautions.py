@@ -126,12 +126,9 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
 
 
 def _sizes_on_a_bound(fitted: Fitted) -> Iterator[int]:
-    cells = fitted.cells[fitted.unit]
-    for curve in cells.curves:
-        points = cells.scratch.iloc[curve.points]
-        law = curve.power_law(points.test_loss.to_numpy())
+    for n_params, law in fitted.cells[fitted.unit].power_laws():
         if law is not None and law.on_bound:
-            yield int(points.n_params.iloc[0])
+            yield n_params
 
 
 def _small_vocabulary(bytes_per_token: float | None) -> Iterator[str]:

@@ -65,6 +65,14 @@ class Cells:
             first[curve.cells], last[curve.cells] = curve.log_d[0], curve.log_d[-1]
         return first, last
 
+    def power_laws(self) -> list[tuple[int, PowerLaw | None]]:
+        """N and the power law of each from-scratch curve, None where it has too few points."""
+        found = []
+        for curve in self.curves:
+            points = self.scratch.iloc[curve.points]
+            found.append((int(points.n_params.iloc[0]), curve.power_law(points.test_loss.to_numpy())))
+        return found
+
 
 @dataclass(frozen=True)
 class Effective:

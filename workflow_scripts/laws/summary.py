@@ -29,7 +29,7 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
     return {
         "sources": dict(sorted(sources.items())),
         "across_sources": across_sources(fitted),
-        "curves": [curve for one in fitted.cells.values() for curve in _curves(one)],
+        "curves": [curve for unit, one in fitted.cells.items() for curve in _curves(unit, one)],
         "conventions": {"N": "the column n_params, without embeddings", "D": "characters", "losses": "nats per token"},
         "noise": {
             "nats_per_token": cells.noise.deviations() | {"zero_shot": cells.noise.zero_shot[0]},
@@ -40,13 +40,11 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _curves(cells: Cells) -> list[dict[str, Any]]:
+def _curves(unit: str, cells: Cells) -> list[dict[str, Any]]:
     """The power law L = E + B D^-b through each from-scratch curve: D(N), the parametric D_E and weights rest on it."""
     described = []
-    for curve in cells.curves:
-        points = cells.scratch.iloc[curve.points]
-        law = curve.power_law(points.test_loss.to_numpy())
-        found = {"unit": points.unit.iloc[0], "n_params": int(points.n_params.iloc[0])}
+    for n_params, law in cells.power_laws():
+        found = {"unit": unit, "n_params": n_params}
         if law is not None:
             scale = law.scale * law.reference**law.exponent
             found |= {name: finite(value) for name, value in (("E", law.floor), ("B", scale), ("b", law.exponent))}
