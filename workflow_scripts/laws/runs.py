@@ -15,6 +15,8 @@ import pandas as pd
 
 ARMS = ("pretrain", "zero_shot", "finetune", "scratch")
 NEEDED = ("arm", "init", "n_params", "d_chars", "seed", "test_loss")
+LARGEST = 1e18
+"""Of counts: far beyond any run, within 64 bits."""
 FLAGS = ("hit_budget", "unstable", "batch_above_noise_scale")
 DEFAULTS = {"unit": "document", "status": "ok"} | dict.fromkeys(FLAGS, False)
 """Values of absent columns and cells: the paper's sampling unit; every run finished, and nothing is known against it."""
@@ -101,6 +103,17 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     return runs.sort_values([*CELL, "seed"], kind="stable").reset_index(drop=True)
 
 
+def finished(runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The runs that laws rest on, and how many others there are of each `status`."""
+    others = runs.status[runs.status != "ok"].value_counts()
+    return runs[runs.status == "ok"], {str(status): int(n) for status, n in sorted(others.items())}
+
+
+def set_aside_sentence(set_aside: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{n} {status}" for status, n in set_aside.items())
+    return f"Runs set aside because their status is not ok: {counts}."
+
+
 def longest_pretraining(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """The rows that laws without an axis P rest on where a source was pre-trained on several P: those of the largest in
     each group."""
@@ -145,7 +158,9 @@ def _pretrain_tokens(runs: pd.DataFrame) -> pd.Series:
 def _integers(runs: pd.DataFrame, column: str) -> pd.Series:
     """Integers that may arrive as 20000.0 or '20000'."""
     values = pd.to_numeric(runs[column], errors="coerce")
-    _require(runs, np.isfinite(values) & (values == np.floor(values)), column, "a whole number")
+    size = values.astype(float).abs()
+    _require(runs, np.isfinite(size) & (size == np.floor(size)), column, "a whole number")
+    _require(runs, size < LARGEST, column, f"a whole number below {LARGEST:.0e}")
     return values.astype("int64")
 
 
