@@ -47,6 +47,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         enough=report_laws.enough_data(laws),
         plan=report_laws.plan(laws),
         around=report_laws.around(laws),
+        compute_optimal=report_laws.compute_optimal(laws),
         absent=report_laws.absent(laws),
         crossings=report_laws.crossings(laws),
         checks=[sentences.check(found) for found in laws.sanity["checks"]],

@@ -11,6 +11,7 @@ from workflow_scripts.figures.tables import Laws, has_estimate
 from workflow_scripts.figures.words import count, interval, number, title_of
 from workflow_scripts.laws.plan import report_section
 from workflow_scripts.laws.planning.forecast import PlanError
+from workflow_scripts.laws.scaling import allocation
 from workflow_scripts.laws.sources import sentences as across_sources
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
@@ -152,8 +153,14 @@ def around(laws: Laws) -> Rows:
     for law in laws.scaling["laws"]:
         parameters = ", ".join(f"{greek(name)} {_parameter(value)}" for name, value in law["parameters"].items())
         status = law["status"] + (f": {', '.join(law['on_bound'])}" if law["on_bound"] else "")
+        status += f"; {law['note']}" if law["note"] else ""
         rows.append([law["of"], greek(law["equation"]), parameters, str(law["n_points"]), greek(status)])
     return rows
+
+
+def compute_optimal(laws: Laws) -> list[str]:
+    """The best use of compute by the fit of the surface, and by the two approaches that are biased."""
+    return allocation.sentences(laws.scaling["allocations"], laws.scaling["approaches"], words=_parameter)
 
 
 def _parameter(value: dict[str, float | None]) -> str:

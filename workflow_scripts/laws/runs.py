@@ -34,15 +34,7 @@ def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.D
 
     Returns the table of `check_runs`.  Raises RunsError.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RunsError(f"{path}: no such file")
-    if path.suffix not in (".csv", ".parquet"):
-        raise RunsError(f"{path}: found the suffix '{path.suffix}', expected .csv or .parquet")
-    try:
-        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise RunsError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
+    path, frame = Path(path), read_frame(path)
     absent = [name for name in rename or {} if name not in frame.columns]
     if absent:
         raise RunsError(f"{path}: cannot rename {', '.join(absent)}; the columns are {', '.join(frame.columns)}")
@@ -52,6 +44,19 @@ def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.D
         return check_runs(frame.rename(columns=named))
     except RunsError as error:
         raise RunsError(f"{path}: {error}") from error
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """CSV or parquet, by suffix, as it is.  Raises RunsError."""
+    path = Path(path)
+    if not path.is_file():
+        raise RunsError(f"{path}: no such file")
+    if path.suffix not in (".csv", ".parquet"):
+        raise RunsError(f"{path}: found the suffix '{path.suffix}', expected .csv or .parquet")
+    try:
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise RunsError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
 
 
 def add_rename(parser: argparse.ArgumentParser) -> None:
