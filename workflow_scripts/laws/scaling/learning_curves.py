@@ -145,7 +145,7 @@ def _usual_batch(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _frontier(of: str, rows: pd.DataFrame, flops: str, note: str) -> Iterator[Case]:
     frontier = compute_frontier(rows[flops], rows.loss)
-    best = rows.merge(pd.DataFrame({flops: frontier.flops, "loss": frontier.loss}))
+    best = rows.merge(pd.DataFrame({flops: frontier.flops, "loss": frontier.loss})).drop_duplicates([flops, "loss"])
     for law in (LOSS_OF_C, FLOORED_LOSS_OF_C):
         yield Case(law, f"{of}, frontier of compute", best, "loss", {"C": flops}, ("run",), note=note)
 
