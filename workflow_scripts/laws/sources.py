@@ -28,7 +28,7 @@ def across_sources(fitted: Fitted) -> dict[str, Any] | None:
         return None
     return {
         "sources": [fit.source for fit in fitted.laws],
-        "differences": {name: _difference(fitted, name) for name in EXPONENTS},
+        "differences": {name: shared_exponent(fitted, name) for name in EXPONENTS},
         "models": {name: _model(fitted, shared) for name, shared in MODELS.items()},
     }
 
@@ -61,7 +61,7 @@ def _pair(pair: dict[str, Any]) -> str:
     return f"{one} minus {other} {gap['estimate']:.2f} ({gap['low']:.2f} to {gap['high']:.2f})"
 
 
-def _difference(fitted: Fitted, name: str) -> dict[str, Any]:
+def shared_exponent(fitted: Fitted, name: str) -> dict[str, Any]:
     """Pairwise differences with 95 % intervals, and Wald's test that the exponent is the same for all sources."""
     estimates = np.array([getattr(fit.best.law, name)[0] for fit in fitted.laws])
     draws = np.stack([getattr(fit.draws, name) for fit in fitted.laws], axis=1)
