@@ -46,6 +46,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         rivals=report_laws.rivals(laws),
         enough=report_laws.enough_data(laws),
         plan=report_laws.plan(laws),
+        readings=report_laws.readings(laws),
         around=report_laws.around(laws),
         compute_optimal=report_laws.compute_optimal(laws),
         absent=report_laws.absent(laws),

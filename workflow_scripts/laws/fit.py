@@ -81,6 +81,7 @@ def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
         f"{source}: D_T = {k['estimate']:.3g} * D_F^{alpha['estimate']:.3f} * N^{beta['estimate']:.3f}"
         f"  (characters; {fit['n_cells']} cells, {fit['n_uncensored']} of them uncensored, status {fit['status']})",
         f"  95 %: k {_range(k, '.3g')}, alpha {_range(alpha, '.3f')}, beta {_range(beta, '.3f')}",
+        f"  data counts (D_E / D_F) {_multipliers(fit['data_multiplier'])}",
         f"  R2 of ln D_E {_rounded(fit['r_squared'], '.3f')}; of D_E = c D_F alone {proportionality}",
         "  D_T of the largest size, predicted from the smaller ones: missed by a factor"
         f" {_rounded(fit['largest_size_error_factor'], '.2f')}; of the largest D_F:"
@@ -100,6 +101,14 @@ def _axis_of_p(axis: dict[str, Any] | None) -> list[str]:
         f" * N^{beta} * P^{gamma}, gamma {_range(axis['gamma'], '.3f')}",
         f"  on held-out cells of all P, in nats: {_held_out(axis['alternatives'])}",
     ]
+
+
+def _multipliers(found: list[dict[str, Any]]) -> str:
+    times = [
+        f"{_rounded(one['estimate'], '.3g')} times ({_range(one, '.3g')}) at N = {one['n_params']:,.0f}"
+        for one in found
+    ]
+    return f"{', '.join(times)}, with {found[0]['d_f']:,.0f} characters"
 
 
 def _held_out(alternatives: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, NoLaw, SourceF
 from workflow_scripts.laws.cautions import cautions, limits
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.estimators import Estimate, estimates
+from workflow_scripts.laws.scaling.compute import data_multiplier
 from workflow_scripts.laws.sources import across_sources
 from workflow_scripts.laws.transfer_law import Law, fit_from_many_starts, missed_factor
 
@@ -110,6 +111,7 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         "largest_d_f_error_factor": predictions["largest_d_f"]["error_factor"],
         "predictions": predictions,
         "reach": {"n_params": _reach(fit, fit.design.n_params, 1), "d_f": _reach(fit, fit.design.d_f, 0)},
+        "data_multiplier": [_multiplier(fit, n) for n in (fit.design.n_params.min(), fit.design.n_params.max())],
         "lack_of_fit": {
             "weighted_squares": fit.squares,
             "expected_from_seed_noise": fit.expected_squares,
@@ -261,6 +263,16 @@ def _reach(fit: SourceFit, axis: np.ndarray, place: int) -> dict[str, Any]:
             "to": float(axis.max()),
             "interval_factor_at_10x": finite(np.exp(high - low)),
         }
+
+
+def _multiplier(fit: SourceFit, n: float) -> dict[str, Any]:
+    """How many times fine-tuning data counts at the middle D_F of the fit (characters), with its 95 % interval."""
+    d_f = float(np.exp(np.log(fit.design.d_f).mean()))
+    laws = (fit.best.law, fit.draws)
+    with np.errstate(over="ignore"):
+        one, many = (data_multiplier(np.exp(law.ln_k), law.alpha, law.beta, d_f, n) for law in laws)
+    low, high = np.quantile(many, [0.025, 0.975])
+    return {"n_params": float(n), "d_f": d_f, "estimate": finite(one[0]), "low": finite(low), "high": finite(high)}
 
 
 def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
