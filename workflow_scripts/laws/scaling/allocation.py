@@ -119,7 +119,9 @@ def sentences(allocated: list[dict[str, Any]], approaches: list[dict[str, Any]],
     told = []
     for of in dict.fromkeys(one["of"] for one in allocated):
         mine = [one for one in allocated if one["of"] == of]
-        told.append(f"{of}: the compute-optimal N grows as C^{words(mine[0]['exponent'])} (approach 3).")
+        told.append(
+            f"{of}: the compute-optimal N grows with C to the power {words(mine[0]['exponent'])}, by approach 3."
+        )
         for one in mine:
             beyond = "" if one["measured"] else "; an extrapolation beyond the largest run"
             told.append(
@@ -128,7 +130,7 @@ def sentences(allocated: list[dict[str, Any]], approaches: list[dict[str, Any]],
             )
     for one in approaches:
         told.append(
-            f"{one['of']}: approach {one['approach']} says C^{one['exponent']:.3f} and N = {one['n'][0]['n']:,.0f} at"
+            f"{one['of']}: approach {one['approach']} says the power {one['exponent']:.3f}, and N = {one['n'][0]['n']:,.0f} at"
             f" {one['n'][0]['flops']:.3g} FLOPs, from {one['n_budgets']} budgets, {one['status']}. {_bias(one)}"
         )
     return told

@@ -108,7 +108,7 @@ def one_pass(points: pd.DataFrame, runs: pd.DataFrame, choice: Choice) -> Iterat
     """
     for corpus, rows in by_corpus(points):
         of = f"pre-training on {corpus}"
-        rows = rows[rows.tokens <= 1.01 * rows.d_tokens] if "d_tokens" in rows.columns else rows
+        rows = rows[~(rows.tokens > 1.01 * rows.d_tokens)] if "d_tokens" in rows.columns else rows
         if choice.n not in rows.columns:
             yield Absent("compute-optimal N and D", of, f"the learning curves have no column {choice.n}")
             continue
@@ -162,9 +162,10 @@ def _steps(of: str, rows: pd.DataFrame, choice: Choice, critical: Fit | None) ->
         s_min=least_steps(rows.tokens.to_numpy() / batch, batch, at),
         c_min=least_compute(rows.flops.to_numpy(), batch, at),
     )
-    note = f"B_crit = {critical.parameters['B_star']:.3g} / L^{1 / critical.parameters['alpha_B']:.2f} tokens"
+    known = {name: f"{critical.parameters[name]:.3g}" for name in ("B_star", "alpha_B")}
+    note = f"batches beside B_crit(L) of B_star = {known['B_star']} tokens and alpha_B = {known['alpha_B']}"
     yield Case(KAPLAN_STEPS, of, rows, "loss", {"N": choice.n, "S_min": "s_min"}, ("run",), note=note)
-    yield from _frontier(f"{of}, at small batches", rows, "c_min", f"C_min for {note}")
+    yield from _frontier(f"{of}, at small batches", rows, "c_min", note)
 
 
 def _noise_scale(of: str, runs: pd.DataFrame | None) -> Case | Absent:
