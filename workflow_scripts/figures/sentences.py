@@ -117,8 +117,8 @@ def _search(law: dict[str, Any]) -> str:
     if "starts" not in law:
         return ""
     starts, draws = law["starts"], law["draws"]
-    lost = "none" if not draws["not_converged"] else f"{draws['not_converged']:,}"
-    return f"; {starts['agreed']} of {starts['tried']} starts agreed; {draws['number']:,} draws, {lost} of which did not converge"
+    lost = "0" if not draws["not_converged"] else f"{draws['not_converged']:,}"
+    return f"; {starts['agreed']} of {starts['tried']} starts agreed; {draws['number']:,} draws, of which {lost} did not converge"
 
 
 def unit_contrast(cells: pd.DataFrame, target: str) -> list[str]:
