@@ -113,12 +113,14 @@ def quality(law: dict[str, Any]) -> list[str]:
 
 
 def _search(law: dict[str, Any]) -> str:
-    """`, 36 of 36 starts agreed, 1,000 draws, none of them lost`"""
+    """`; 36 of 36 starts agreed; 1,000 draws, of which 0 did not converge`, for a law that was fitted."""
     if "starts" not in law:
         return ""
     starts, draws = law["starts"], law["draws"]
-    lost = "0" if not draws["not_converged"] else f"{draws['not_converged']:,}"
-    return f"; {starts['agreed']} of {starts['tried']} starts agreed; {draws['number']:,} draws, of which {lost} did not converge"
+    return (
+        f"; {starts['agreed']} of {starts['tried']} starts agreed; {draws['number']:,} draws, of which"
+        f" {draws['not_converged']:,} did not converge"
+    )
 
 
 def unit_contrast(cells: pd.DataFrame, target: str) -> list[str]:
