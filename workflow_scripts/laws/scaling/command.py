@@ -121,6 +121,9 @@ def _law_line(law: Result) -> str:
     status = law["status"] + (f" ({', '.join(law['on_bound'])})" if law["on_bound"] else "")
     left_out = f", {law['n_at_budget_left_out']} at their budget left out" if law["n_at_budget_left_out"] else ""
     note = f"; {law['note']}" if law["note"] else ""
+    draws = law["draws"]
+    if draws["not_converged"]:
+        note += f"; {draws['not_converged']} of {draws['number']} draws did not converge"
     return f"{law['of']}: {law['equation']}\n  {parameters}\n  {status}; {starts}; {law['n_points']} points{left_out}{note}"
 
 
