@@ -17,8 +17,9 @@ from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import write_results
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.scaling.command import fit_table
+from workflow_scripts.laws.scaling.learning_curves import read_points
 from workflow_scripts.laws.scaling.table import choose
-from workflow_scripts.laws.simulate import simulate_runs
+from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_runs
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +43,10 @@ def make_laws(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         for law in laws["sources"].values():
             change_law(law)
         (folder / "transfer_law.json").write_text(json.dumps(laws))
-        write_json(
-            folder / "scaling.json", fit_table(checked, choose(checked, "n_params", "flops", "excerpt"), draws=20)
-        )
+        simulate_learning_curves(runs).to_parquet(folder / "learning_curves.parquet")
+        points = read_points(folder / "learning_curves.parquet", {})
+        choice = choose(checked, "n_params", "flops", "excerpt")
+        write_json(folder / "scaling.json", fit_table(checked, choice, draws=20, points=points))
         return folder
 
     return make

@@ -309,7 +309,20 @@ def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> No
         assert f"{number(first['estimate'], 3)} ({interval(first['low'], first['high'])})" in text
     for one in scaling["absent"]:
         assert one["why"] in text
+    assert "the compute-optimal N grows with C to the power" in text
+    assert "FLOPs (6 N D) are best spent on N =" in text
     assert html.count("<td>fine-tuning") >= len(scaling["frontiers"]) / 2
+
+
+def test_what_the_search_found_and_how_data_was_read_otherwise_is_said(html: str, laws_folder: Path) -> None:
+    text = text_of(html)
+    assert "36 of 36 starts agreed; 100 draws, of which 0 did not converge" in text
+    assert "the noise of seeds alone would give" in text
+    found = report_laws.readings(Laws(laws_folder))
+    assert len(found) == 3
+    for sentence, about in zip(found, ("from power laws", "from bits per byte", "without fine-tuning"), strict=True):
+        assert about in sentence
+        assert text_of(typeset(sentence)) in text
 
 
 def test_the_plan_stands_in_the_report(html: str, laws_folder: Path) -> None:

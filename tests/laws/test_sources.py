@@ -1,12 +1,16 @@
 """Whether alpha and beta are shared by the sources is tested with a number, and by held-out cells."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
+from benchmarks.shared_exponents import RICHER, SETTING
+from benchmarks.shared_exponents import two_sources as simulated_pair
 from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.runs import check_runs
-from workflow_scripts.laws.simulate import Planted, simulate_runs
+from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.sources import across_sources
 
 RULE = Fit(d_f=(6000, 60000), draws=300)
@@ -48,3 +52,18 @@ def test_shared_exponents_are_fitted_once(alike):
     shared = alike["models"]["shared_beta"]["exponents"]["beta"]
     assert shared["low"] < 0.3 < shared["high"]
     assert all(model["status"] == "ok" for model in alike["models"].values())
+
+
+def test_the_benchmark_gives_both_sources_the_same_prefixes():
+    """What the calibration of the p-value is measured on: only the noise of prefixes is shared."""
+    quiet = replace(SETTING, noise=Noise(pretrain=0.0, prefix=0.02, run=0.0))
+    runs = simulated_pair(3, quiet)
+    runs = runs[runs.arm.isin(["finetune", "scratch"])]
+    planted = {"english": quiet.planted, "code": replace(quiet.planted, k=RICHER * quiet.planted.k)}
+    noise = {}
+    for run in runs.itertuples():
+        law = planted.get(run.init, quiet.planted)
+        d_e = law.effective_data(run.n_params, run.d_chars) if run.arm == "finetune" else run.d_chars
+        away = run.test_loss - law.scratch_loss(run.n_params, d_e)
+        assert noise.setdefault((run.d_chars, run.seed), away) == pytest.approx(away, abs=1e-12)
+    assert len(set(noise.values())) == len(noise)

@@ -11,6 +11,7 @@ from workflow_scripts.figures.tables import Laws, has_estimate
 from workflow_scripts.figures.words import count, interval, number, title_of
 from workflow_scripts.laws.plan import report_section
 from workflow_scripts.laws.planning.forecast import PlanError
+from workflow_scripts.laws.scaling import allocation
 from workflow_scripts.laws.sources import sentences as across_sources
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
@@ -130,6 +131,49 @@ def enough_data(laws: Laws) -> Rows:
     return rows
 
 
+def readings(laws: Laws) -> list[str]:
+    """How D_E was read otherwise: by power laws, in bits per byte, and without any fine-tuning."""
+    return [
+        sentence
+        for source, law in laws.transfer_law.items()
+        for sentence in (
+            *_by_power_laws(title_of(source), law["effective_data"]["parametric_over_interpolated"]),
+            *_in_bits(title_of(source), laws.effective_data[laws.effective_data["source"] == source]),
+            *_zero_shot(title_of(source), law["effective_data"]["zero_shot"]),
+        )
+    ]
+
+
+def _by_power_laws(source: str, ratio: dict[str, Any]) -> list[str]:
+    if not ratio["n_cells"]:
+        return []
+    median, smallest, largest = (number(ratio[name], 3) for name in ("median", "smallest", "largest"))
+    return [
+        f"{source}: D_E from power laws through the from-scratch curves is {median} times D_E by interpolation in the"
+        f" median of {ratio['n_cells']} cells ({smallest} to {largest})."
+    ]
+
+
+def _in_bits(source: str, cells: pd.DataFrame) -> list[str]:
+    if "d_e_in_bits" not in cells or (known := (cells["d_e_in_bits"] / cells["d_e"]).dropna()).empty:
+        return []
+    return [
+        f"{source}: D_E read from bits per byte is {number(known.min(), 4)} to {number(known.max(), 4)} times D_E read from"
+        f" nats per token ({len(known)} cells)."
+    ]
+
+
+def _zero_shot(source: str, cells: list[dict[str, Any]]) -> list[str]:
+    """D_E(0) of each size, or the end of the curve beyond which it lies."""
+    told = [
+        f"{cell['censored']} {count(cell['d_e_limit'])} at N = {cell['size']}"
+        if cell["d_e"] is None
+        else f"{count(cell['d_e'])} ({interval(cell['d_e_low'], cell['d_e_high'], count)}) at N = {cell['size']}"
+        for cell in cells
+    ]
+    return [f"{source}, without fine-tuning (zero-shot), is worth D_E = {', '.join(told)}."] if told else []
+
+
 def plan(laws: Laws) -> dict[str, Any]:
     """The planner's answers with a data size in the middle of the fit, or why it has none."""
     title = "Which corpus, how big a model, or more data?"
@@ -152,8 +196,14 @@ def around(laws: Laws) -> Rows:
     for law in laws.scaling["laws"]:
         parameters = ", ".join(f"{greek(name)} {_parameter(value)}" for name, value in law["parameters"].items())
         status = law["status"] + (f": {', '.join(law['on_bound'])}" if law["on_bound"] else "")
+        status += f"; {law['note']}" if law["note"] else ""
         rows.append([law["of"], greek(law["equation"]), parameters, str(law["n_points"]), greek(status)])
     return rows
+
+
+def compute_optimal(laws: Laws) -> list[str]:
+    """The best use of compute by the fit of the surface, and by the two approaches that are biased."""
+    return allocation.sentences(laws.scaling["allocations"], laws.scaling["approaches"], words=_parameter)
 
 
 def _parameter(value: dict[str, float | None]) -> str:

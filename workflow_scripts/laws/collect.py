@@ -1,6 +1,7 @@
-"""Step `collect`: run folders -> `runs.parquet`, one tidy row a run.
+"""Step `collect`: run folders -> `runs.parquet`, one tidy row a run, and `learning_curves.parquet`, a row an evaluation.
 
 python -m workflow_scripts.laws.collect --experiment JSON --training E/training --out E/laws/runs.parquet
+    --curves E/laws/learning_curves.parquet
 """
 
 from __future__ import annotations
@@ -15,6 +16,21 @@ import pandas as pd
 
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json, written
+
+WARM = 4.0
+"""Lengths of the warm-up after which a learning curve says what a run of that length would have reached."""
+OF_A_CURVE = (
+    "arm",
+    "corpus",
+    "unit",
+    "size",
+    "n_params",
+    "n_params_total",
+    "seed",
+    "d_chars",
+    "d_tokens",
+    "batch_tokens",
+)
 
 
 def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,21 +76,39 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def learning_curve(labels: Mapping[str, Any], record: Mapping[str, Any], curve: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations of a run on its way to its best point, that included: tokens presented, validation loss in nats per
+    token.  Those within `WARM` warm-ups are left out: they tell of the warm-up."""
+    specification, best = record["identity"]["specification"], record["outcome"]["best_tokens"]
+    warm = curve.step >= WARM * specification["recipe"]["warmup_steps"]
+    points = curve[(curve.tokens == best) | (warm & (curve.tokens < best))]
+    counts = row(labels, record)
+    return pd.DataFrame({"tokens": points.tokens, "loss": points.validation_loss}).assign(
+        **{name: counts[name] for name in OF_A_CURVE}
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Collect run folders into one table.")
     parser.add_argument("--experiment", required=True, type=json.loads, help="configuration, as JSON")
     parser.add_argument("--training", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--curves", required=True, type=Path, help="of pre-training and training from scratch")
     arguments = parser.parse_args(argv)
-    rows = []
+    rows, curves = [], []
     for folder, labels in Experiment.parse(arguments.experiment, "--experiment").labels().items():
         path = arguments.training / folder / "run.json"
         if not path.exists():
             raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
-        rows.append(row(labels, read_json(path)))
+        record = read_json(path)
+        rows.append(row(labels, record))
+        if labels["arm"] in ("pretrain", "scratch") and record["status"] == "ok":
+            curves.append(learning_curve(labels, record, pd.read_parquet(path.with_name("curve.parquet"))))
     table = pd.DataFrame(rows).astype({"pretrain_tokens": "Int64", "best_tokens": "Int64"})
-    with written(arguments.out) as temporary:
-        table.to_parquet(temporary, index=False)
+    points = pd.concat(curves) if curves else pd.DataFrame(columns=["tokens", "loss", *OF_A_CURVE])
+    for place, collected in ((arguments.out, table), (arguments.curves, points)):
+        with written(place) as temporary:
+            collected.to_parquet(temporary, index=False)
 
 
 if __name__ == "__main__":
