@@ -29,9 +29,10 @@ from tests.corpora.dumps import (
     zipped,
 )
 from workflow_scripts.corpora import clean, containers
+from workflow_scripts.corpora.counts import EARLY_RECORDS, Counts
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.inputs import Input
-from workflow_scripts.corpora.readers import read
+from workflow_scripts.corpora.readers import reader_of
 from workflow_scripts.corpora.records import Unreadable
 
 HTML = b"\n<!DOCTYPE html>\n<html><body>404: not here</body></html>\n" * 50
@@ -133,7 +134,6 @@ def test_a_broken_file_ends_with_its_name_the_place_and_the_cause(case, tmp_path
     ("kind", "name", "keys", "words"),
     [
         ("webtext", "a.pdf", {}, "reads .json, .jsonl, .ndjson, .parquet, .tar; found .pdf"),
-        ("oscar", "de.txt", {"language": "de"}, "state no language"),
         ("github", "a.zip", {"licences": ["mit"]}, "state no licences"),
         ("files", "a.csv", {"text": "body"}, r"no column 'body'; it has \['id', 'text'\]"),
     ],
@@ -286,9 +286,10 @@ def test_names_that_are_no_utf8_become_ids(tmp_path):
     with tarfile.open(fileobj=packed, mode="w", errors="surrogateescape") as archive:
         archive.addfile(entry, io.BytesIO(b"x = 1\n" * 50))
     (tmp_path / "a.tar").write_bytes(packed.getvalue())
-    counts = clean.Counts()
-    kept = list(clean.clean(documents("github", tmp_path / "a.tar"), lambda name, text: (text, None), counts))
-    assert kept == [(f"{tmp_path}/a.tar/r/Gr\\udcf6\\udcdfe.py", "x = 1\n" * 50)]
+    kept = list(clean.clean(documents("github", tmp_path / "a.tar"), clean.Filters(frozenset()), Counts()))
+    assert [(name, document.text) for name, document in kept] == [
+        (f"{tmp_path}/a.tar/r/Gr\\udcf6\\udcdfe.py", "x = 1\n" * 50)
+    ]
 
 
 @pytest.mark.usefixtures("small_records")
@@ -336,7 +337,7 @@ def test_a_broken_document_of_oscar_2019_is_set_aside(tmp_path):
 def test_a_file_that_changes_while_it_is_read_is_refused(kind, name, content, tmp_path):
     path = tmp_path / name
     path.write_bytes(content)
-    reading = read(source(kind), [path])
+    reading = reader_of(source(kind), path)(path)
     next(reading)
     os.utime(path, ns=(1, 1))  # a change need not be seen in the size
     with pytest.raises(CorpusError, match=f"{name}: changed while it was read"):
@@ -424,8 +425,8 @@ class TestLimit:
                 yield f"a:{row}", Unreadable("broken_json", 1, row)
 
         with pytest.raises(CorpusError, match="10,000 of 10,000"):
-            list(clean.clean(broken(), lambda name, text: (text, None), clean.Counts(0.001)))
-        assert len(read_so_far) == clean.EARLY_RECORDS
+            list(clean.clean(broken(), clean.Filters(frozenset()), Counts(0.001)))
+        assert len(read_so_far) == EARLY_RECORDS
 
 
 def test_a_folder_that_changes_between_hash_and_end_is_refused(tmp_path):
