@@ -20,9 +20,8 @@ ALPHANUMERIC = 0.25
 DIGITS = 0.20
 NON_ASCII = 0.05
 
-_VENDORED = re.compile(
-    r"(^|/)((_?vendor(ed)?|extern|external|substrates)(/|_)|(node_modules|bower_components|third_party|Godeps|Pods)/)"
-)
+_VENDORED = re.compile(r"(^|/)(_?vendor(ed)?|extern|external|substrates)(/|_)")
+_DEPENDENCIES = re.compile(r"(^|/)(node_modules|bower_components|third_party|Godeps|Pods)/")
 _GENERATED_PATH = re.compile(r"(^|/)_?generated(/|_)|_pb2(_grpc)?\.py$|_version\.py$|\.pb\.(go|cc|h)$|\.g\.cs$")
 _MINIFIED_PATH = re.compile(r"[.-]min\.(js|css)$")
 _TESTS = re.compile(r"(^|/)(tests?|testing|unit|functional)/|(^|/)conftest\.py$|(^|/)test_[^/]*\.py$|_test\.py$")
@@ -58,6 +57,11 @@ def licence_header(document: Text) -> tuple[str, str]:
 def vendored(document: Text) -> bool:
     """Copied in from elsewhere, by its path."""
     return bool(_VENDORED.search(document.path))
+
+
+def dependencies(document: Text) -> bool:
+    """Where tools put what a repository depends on, by its path."""
+    return bool(_DEPENDENCIES.search(document.path))
 
 
 def generated(document: Text) -> bool:
@@ -113,6 +117,7 @@ DROPS = {
     drop.__name__: drop
     for drop in (
         vendored,
+        dependencies,
         tests,
         migrations,
         short_file,

@@ -22,9 +22,10 @@ GOPHER_REPETITION = ("repeated_lines", "repeated_words")
 PAGES = (*GOPHER_QUALITY, *GOPHER_REPETITION, "lorem_ipsum")
 TEXT = ("too_short", "other_language")
 CODE = ("licence_header", "vendored", "generated", "short_file", "large_file", "minified")
+REPOSITORIES = ("dependencies", "few_alphanumeric")
 PYTHON = ("tests", "migrations", "digits", "non_ascii")
 
-NAMES = (*TEXT, *C4_LINES, *C4_PAGES, *GOPHER_QUALITY, *GOPHER_REPETITION, *CODE, "few_alphanumeric", *PYTHON)
+NAMES = (*TEXT, *C4_LINES, *C4_PAGES, *GOPHER_QUALITY, *GOPHER_REPETITION, *CODE, *REPOSITORIES, *PYTHON)
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "webtext": (*TEXT, *PAGES),
     "common_crawl": (*TEXT, *C4_LINES, *C4_PAGES, *PAGES),
@@ -34,7 +35,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "books": TEXT,
     "files": TEXT,
     "hub": TEXT,
-    "github": (*CODE, "few_alphanumeric"),
+    "github": (*CODE, *REPOSITORIES),
     "packages": TEXT,
     "packages of python": (*CODE, *PYTHON),
 }
