@@ -91,7 +91,7 @@ def inputs_of(corpus, name):
     source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
     if source.kind != "packages":
         found = source.inputs()
-        if not found:
+        if not found and source.kind != "hub":
             raise WorkflowError(f"{key}.path: no file matches {source.path!r}")
         return found
     if source.package not in PINS:

@@ -65,3 +65,23 @@ rule split:
     shell:
         "python -m workflow_scripts.corpora.split --documents {params.documents} --target {params.target}"
         " {params.shares} --out {output.splits} --counts {output.counts} 2>&1 | tee {log} >&2"
+
+
+rule corpora_report:
+    input:
+        counts=[f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
+        splits=f"{RESULTS}/corpora/splits.json",
+    output:
+        table=f"{RESULTS}/corpora/report.parquet",
+        markdown=f"{RESULTS}/corpora/report.md",
+    log:
+        f"{RESULTS}/logs/corpora/report.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        counts=[f"{corpus}={RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
+        code=code_hash("workflow_scripts.corpora.report"),
+    shell:
+        "python -m workflow_scripts.corpora.report --counts {params.counts} --splits {input.splits}"
+        " --out {output.table} --markdown {output.markdown} 2>&1 | tee {log} >&2"

@@ -72,6 +72,7 @@ rule report:
         rules.coefficients.output,
         expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=FIGURES, suffix=["svg", "png"]),
         rules.split.output.counts,
+        rules.corpora_report.output,
         [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
         [f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.used_corpora],
     output:

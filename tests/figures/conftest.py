@@ -84,6 +84,9 @@ def text_counts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                 "tests": {"documents": 340, "characters": 9000},
             }
             counts = {"source": name, "read": kept, "kept": kept, "dropped": dropped, "set_aside": {}, "inputs": []}
+            if corpus != "python":
+                languages = {"en": {"documents": 997, "characters": 9}, "de": {"documents": 3, "characters": 1}}
+                counts |= {"languages": languages, "python": {"documents": 2, "characters": characters // 1000}}
             _write(folder / "corpora" / corpus / f"{name}.json", counts)
         split = {"documents": 120, "characters": 330_000}
         parts[corpus] = {"read": split, "train": split, "validation": split, "test": split}

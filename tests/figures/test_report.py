@@ -156,6 +156,9 @@ def test_warnings_and_checks_are_words_in_the_report(html: str, laws_folder: Pat
         *sentences_shown,
         "55% of English is the source gcide: a dictionary",
         "17 documents of other corpora were removed",
+        "too short 12 (900 characters)",
+        "en 997, de 3",
+        "0.10%",
         "holds 10 excerpts or more",
     ):
         assert text_of(typeset(sentence)) in text

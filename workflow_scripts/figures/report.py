@@ -58,6 +58,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         training=training(experiment, laws),
         arms=report_tables.arms(laws),
         documents=report_tables.documents(corpora, experiment),
+        languages=report_tables.languages(corpora, experiment),
         splits=report_tables.splits(corpora, tokens, experiment),
         provenance=report_tables.provenance(corpora, experiment),
         scale=report_tables.scale(laws, tokens, experiment),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.corpora.documents import SPLITS
+from workflow_scripts.corpora.report import languages_of
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.tables import Laws, read_document
 from workflow_scripts.figures.words import ARMS, LIMITS, count, interval, number, title_of
@@ -88,10 +89,31 @@ def documents(corpora: Path, experiment: Experiment) -> Rows:
                 f"{counts['kept']['documents']:,}",
                 count(counts["kept"]["characters"]),
                 f"{share:.0%}",
-                ", ".join(f"{reason.replace('_', ' ')} {some['documents']:,}" for reason, some in reasons) or "none",
+                ", ".join(f"{reason.replace('_', ' ')} {_lost(some)}" for reason, some in reasons) or "none",
             ]
         )
     return rows
+
+
+def _lost(some: dict[str, int]) -> str:
+    """`49 (5,375 characters)`; of what is set aside or left out, characters are not known."""
+    characters = f" ({count(some['characters'])} characters)" if some.get("characters") else ""
+    return f"{some['documents']:,}{characters}"
+
+
+def languages(corpora: Path, experiment: Experiment) -> Rows:
+    """Of each source of text: the languages of its kept documents, and the Python in them."""
+    return [
+        [
+            title_of(corpus),
+            name,
+            languages_of(counts),
+            f"{counts['python']['documents']:,}",
+            f"{counts['python']['characters'] / max(counts['kept']['characters'], 1):.2%}",
+        ]
+        for corpus, name, counts, _ in sources(corpora, experiment)
+        if "languages" in counts
+    ]
 
 
 def sources(corpora: Path, experiment: Experiment) -> list[tuple[str, str, dict[str, Any], float]]:

@@ -1,0 +1,33 @@
+"""The examples that a person copies can be read, and without the dumps end with one message that names what is missing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow_scripts.experiment import Experiment
+
+EXAMPLES = {
+    "dumps-to-python": "corpora.python.stack.path: no file matches 'dumps/the-stack/data/python/*.parquet'",
+    "oscar": "corpora.german.oscar.path: no file matches 'dumps/oscar-2301/de_meta/*.jsonl.zst'",
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_a_configuration_with_budgets(name):
+    experiment = Experiment.load(f"config/experiments/{name}.yaml")
+    sources = [source for corpus in experiment.corpora.values() for source in corpus.values()]
+    assert all(source.characters >= 4_000_000_000 for source in sources)
+    assert experiment.pretrain.tokens >= 20 * max(
+        shape.parameter_counts()["body"] for shape in experiment.shapes.values()
+    )
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_without_its_dumps_is_refused_before_anything_runs(name):
+    command = [sys.executable, "-m", "snakemake", "-n", "--configfile", f"config/experiments/{name}.yaml"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert found.returncode != 0
+    assert EXAMPLES[name] in found.stdout + found.stderr
+    assert "Traceback" not in found.stdout + found.stderr
