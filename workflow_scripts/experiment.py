@@ -6,7 +6,7 @@ cells of the grid, their identities, the sizes with their parameter counts.  Not
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from workflow_scripts.corpora.sources import Source
 from workflow_scripts.grid import Run
 from workflow_scripts.strict import Strict
+from workflow_scripts.training.planted import Simulated
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
@@ -167,6 +168,8 @@ class Experiment(Strict):
     """Targets of their own (`snakemake sweeps`); no law is fitted to them."""
     evaluation: Evaluation
     fit: Fit
+    simulated: Simulated | None = None
+    """Runs are drawn from this truth instead of being trained; results stand apart, and say so everywhere."""
     gpu: int = Field(1, ge=0)
     """GPUs a training job takes where there are any; 0 keeps it on the CPU.  With more than one the processes of a job
     share each batch (DDP), and `batch_sequences` must be a multiple of it."""
@@ -176,8 +179,9 @@ class Experiment(Strict):
     """Most sequences in one forward pass of a device; more are accumulated."""
     checkpoint_seconds: float = Field(60, ge=0)
     """A run that is killed loses at most this much work."""
-    share_process_below: int = Field(0, ge=0)
-    """Cells of fewer characters than this share a process; only a matter of speed."""
+    share_process_below: int | None = Field(None, ge=0)
+    """Cells of fewer characters than this share a process; only a matter of speed.  Without it none do, and all where
+    runs are simulated."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Experiment:
@@ -224,6 +228,11 @@ class Experiment(Strict):
             raise ValueError(
                 f"gpu: {self.gpu} devices cannot share {self.recipe.batch_sequences} recipe.batch_sequences"
             )
+        if self.simulated and set(self.simulated.laws) != set(self.pretrain.sources):
+            raise ValueError(
+                f"simulated.laws: found {sorted(self.simulated.laws)}, expected a law for each of pretrain.sources,"
+                f" {sorted(self.pretrain.sources)}"
+            )
         if self.experiment == "store":
             raise ValueError("experiment: 'store' is the name of the shared store; choose another")
         return self
@@ -240,6 +249,11 @@ class Experiment(Strict):
             return cls.model_validate(config)
         except ValidationError as error:
             raise ConfigurationError(explain(error, name)) from None
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder below `results/`.  Simulated results have one of their own: they replace no measured ones."""
+        return f"{self.experiment}.simulated" if self.simulated else self.experiment
 
     @cached_property
     def shapes(self) -> dict[str, ModelShape]:
@@ -293,7 +307,9 @@ class Experiment(Strict):
             return run.siblings
         if run.arm == "zero_shot":
             return f"{replace(run, arm='finetune', unit=self.grids[0].unit).siblings}/small"
-        return f"{run.siblings}/small" if run.characters < self.share_process_below else run.folder
+        limit = self.share_process_below
+        together = self.simulated is not None if limit is None else run.characters < limit
+        return f"{run.siblings}/small" if together else run.folder
 
     def specification(self, run: Run) -> dict[str, Any]:
         """The declared scientific choices of a run: what its identity is made of.
@@ -310,6 +326,7 @@ class Experiment(Strict):
             recipe[run.sweep] *= run.factor
         before = None if run.arm in ("pretrain", "scratch") else self.specification(self.pretraining_of(run))
         return {
+            **self._truth(run),
             "model": vars(self.shapes[run.size]),
             "data": data,
             "seed": run.seed,
@@ -318,6 +335,14 @@ class Experiment(Strict):
             "initial": before,
             "trainable": self.trainable if run.arm == "finetune" else "all",
         }
+
+    def _truth(self, run: Run) -> dict[str, Any]:
+        """What a simulated run is drawn from; nothing for a run that is trained."""
+        if self.simulated is None:
+            return {}
+        law = None if run.arm in ("pretrain", "scratch") else self.simulated.laws[run.source].model_dump()
+        noise = asdict(self.simulated.noise)
+        return {"simulated": {"law": law, "loss": self.simulated.loss.model_dump(), "noise": noise}}
 
     def labels(self) -> dict[str, dict[str, str]]:
         """Run folder -> the run's place in the experiment, as it stands in `runs.parquet`."""

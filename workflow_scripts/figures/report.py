@@ -18,6 +18,7 @@ from workflow_scripts.figures import FIGURES, coefficients, report_laws, report_
 from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, has_estimate, read_table
 from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
+from workflow_scripts.laws.runs import SIMULATED
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 RUNS = ("d_tokens", "n_units", "best_tokens", "flops", "flops_with_head", "train_seconds")
@@ -25,7 +26,15 @@ RUNS = ("d_tokens", "n_units", "best_tokens", "flops", "flops_with_head", "train
 
 
 def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, corpora: Path, tokens: Path) -> str:
-    """The report as HTML.  Raises TableError if an input is missing."""
+    """The report as HTML.  Raises TableError if an input is missing, or not of the experiment's kind.
+
+    A simulated experiment has no corpora and tokens; those folders are not read.
+    """
+    if laws.simulated != (experiment.simulated is not None):
+        found, expected = ("simulated", "measured") if laws.simulated else ("measured", "simulated")
+        raise TableError(
+            f"{laws.folder}: the tables are {found}, the experiment is {expected}; the two are never mixed"
+        )
     read_table(laws.folder / "runs.parquet", RUNS)
     cells = laws.fine_tuned
     target = experiment.target
@@ -35,6 +44,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
     environment.filters["typeset"] = typeset
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         experiment=experiment,
+        simulated=SIMULATED if laws.simulated else None,
         target=title_of(target),
         sources=" or ".join(title_of(source) for source in laws.sources),
         figures={name: picture(name, figures, captions) for name in FIGURES},
@@ -55,9 +65,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         unit_contrast=sentences.unit_contrast(cells, target),
         training=training(experiment, laws),
         arms=report_tables.arms(laws),
-        documents=report_tables.documents(corpora, experiment),
-        splits=report_tables.splits(corpora, tokens, experiment),
-        provenance=report_tables.provenance(corpora, experiment),
+        data=None if laws.simulated else report_tables.data(corpora, tokens, experiment),
         scale=report_tables.scale(laws, tokens, experiment),
         effective_data=report_tables.effective_data(laws),
         losses=report_tables.losses(laws),

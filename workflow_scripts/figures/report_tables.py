@@ -74,6 +74,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def data(corpora: Path, tokens: Path, experiment: Experiment) -> dict[str, Any]:
+    """Where the data came from: `documents` and `splits` (rows), `provenance` (sentences)."""
+    return {
+        "documents": documents(corpora, experiment),
+        "splits": splits(corpora, tokens, experiment),
+        "provenance": provenance(corpora, experiment),
+    }
+
+
 def documents(corpora: Path, experiment: Experiment) -> Rows:
     """What was read and kept of each enabled source, in documents and characters."""
     rows = []
@@ -196,7 +205,10 @@ def _loss(cells: pd.DataFrame, key: tuple[int, int]) -> str:
 
 def scale(laws: Laws, tokens: Path, experiment: Experiment) -> Rows:
     """This experiment beside the paper (Hernandez et al. 2021)."""
-    target = read_document(tokens / experiment.target / "manifest.json")["splits"]["train"]
+    held = "none"
+    if not laws.simulated:
+        train = read_document(tokens / experiment.target / "manifest.json")["splits"]["train"]
+        held = f"{count(train['characters'])} characters"
     pretrain = laws.all_runs[laws.all_runs["arm"] == "pretrain"]
     cells = laws.fine_tuned
     sizes = laws.sizes["size"]
@@ -205,7 +217,7 @@ def scale(laws: Laws, tokens: Path, experiment: Experiment) -> Rows:
         ["N (non-embedding)", span(sizes), "four decades; 1M and 40M are named"],
         ["pre-training", f"{count(experiment.pretrain.tokens)} tokens, {count(pretrain['d_chars'].max())} characters",
          "24G characters of text (and 240G of code)"],
-        ["target text to train on", f"{count(target['characters'])} characters", "22G characters of Python"],
+        ["target text to train on", held, "22G characters of Python"],
         ["D_F", f"{count(given[0])} to {count(given[1])} characters", "three decades and more, from 300k characters"],
         ["sampling unit", ", ".join(sorted(cells["unit"].unique())), "document"],
         ["context", f"{experiment.model.n_ctx} tokens", "2,048 tokens"],

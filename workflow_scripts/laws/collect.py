@@ -40,6 +40,7 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
         "seed": specification["seed"],
         "trainable": specification["trainable"],
         "learning_rate": record["learning_rate"],
+        "simulated": "simulated" in specification,
         "status": record["status"],
         "failure": record["failure"],
         "val_loss": outcome.get("val_loss"),
@@ -60,18 +61,33 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def read_record(training: Path, folder: str, experiment: Experiment) -> dict[str, Any]:
+    """The `run.json` of a run.  Raises SystemExit if it is missing, or simulated where the experiment measures or measured
+    where it is simulated."""
+    path = training / folder / "run.json"
+    if not path.exists():
+        raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
+    record = read_json(path)
+    if ("simulated" in record["identity"]["specification"]) != (experiment.simulated is not None):
+        found, expected = ("measured", "simulated") if experiment.simulated else ("simulated", "measured")
+        raise SystemExit(
+            f"{path}: the run is {found}, and those of {experiment.experiment} are {expected}; the two are never mixed:"
+            " delete the run and the manifest of its job beside it, and run again"
+        )
+    return record
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Collect run folders into one table.")
     parser.add_argument("--experiment", required=True, type=json.loads, help="configuration, as JSON")
     parser.add_argument("--training", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    rows = []
-    for folder, labels in Experiment.parse(arguments.experiment, "--experiment").labels().items():
-        path = arguments.training / folder / "run.json"
-        if not path.exists():
-            raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
-        rows.append(row(labels, read_json(path)))
+    experiment = Experiment.parse(arguments.experiment, "--experiment")
+    rows = [
+        row(labels, read_record(arguments.training, folder, experiment))
+        for folder, labels in experiment.labels().items()
+    ]
     table = pd.DataFrame(rows).astype({"pretrain_tokens": "Int64", "best_tokens": "Int64"})
     with written(arguments.out) as temporary:
         table.to_parquet(temporary, index=False)

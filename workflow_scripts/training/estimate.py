@@ -67,7 +67,9 @@ def expected_steps(experiment: Experiment, run: Run) -> float:
 
 
 def expected_cost(experiment: Experiment, run: Run) -> float:
-    """Seconds of a nominal core, for the expected end in the progress line."""
+    """Seconds of a nominal core, for the expected end in the progress line; simulated runs are all alike."""
+    if experiment.simulated:
+        return 1.0
     flops = experiment.shapes[run.size].flops_per_token(with_head=True)
     step = STEP_SECONDS + SECONDS_PER_FLOP * flops * experiment.recipe.batch_sequences * experiment.model.n_ctx
     return START_SECONDS + expected_steps(experiment, run) * step
@@ -180,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
         measured = subprocess.run(command, env=os.environ | ALLOCATION, stdout=subprocess.PIPE, text=True, check=True)
         machine[size] = json.loads(measured.stdout)
     found = estimate(experiment, machine)
-    write_json(Path("results") / experiment.experiment / "estimate.json", found)
+    write_json(Path("results") / experiment.folder / "estimate.json", found)
     print(table(found, given.workers))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.files import write_json
-from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming
+from workflow_scripts.laws.runs import SIMULATED, RunsError, add_rename, is_simulated, read_runs, renaming
 from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
 from workflow_scripts.laws.scaling.compute import optimal_allocation
 from workflow_scripts.laws.scaling.fit import Draws, bootstrap, fit
@@ -48,6 +48,7 @@ def fit_table(runs: pd.DataFrame, choice: Choice, draws: int = 1000, seed: int =
     raced = list(races(runs, choice))
     absent += [race for race in raced if isinstance(race, Absent)]
     return {
+        "simulated": is_simulated(runs),
         "conventions": {"N": choice.n, "C": choice.flops, "unit": choice.unit},
         "laws": laws,
         "allocations": allocations,
@@ -118,7 +119,8 @@ def _race(race: Race) -> Result:
 def sentences(result: Result) -> str:
     """What the JSON says, a line a law."""
     conventions = result["conventions"]
-    lines = [f"N is {conventions['N']}, C is {conventions['C']}, the sampling unit is {conventions['unit']}."]
+    lines = [SIMULATED] if result["simulated"] else []
+    lines += [f"N is {conventions['N']}, C is {conventions['C']}, the sampling unit is {conventions['unit']}."]
     lines += [_law_line(law) for law in result["laws"]]
     for one in result["allocations"]:
         n, d = _words(one["n"]), _words(one["d_tokens"])
