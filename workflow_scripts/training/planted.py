@@ -23,7 +23,7 @@ Deviation = Annotated[float, Field(ge=0)]
 class Transfer(Strict):
     """D_T = k D_F^alpha N^beta of one source (characters, parameters without embeddings)."""
 
-    k: float = Field(40.0, ge=0)
+    k: float = 40.0
     alpha: float = 0.3
     beta: float = 0.3
     ossification: float | None = Field(None, gt=0)
