@@ -73,7 +73,7 @@ rule report:
         expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=FIGURES, suffix=["svg", "png"]),
         rules.split.output.counts,
         [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
-        [f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.used_corpora],
+        [f"{RESULTS}/tokens/{folder}/manifest.json" for folder in EXPERIMENT.token_folders],
     output:
         report(
             f"{RESULTS}/report.html",

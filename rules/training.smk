@@ -3,7 +3,7 @@
 
 rule pretrain:
     input:
-        tokens=f"{RESULTS}/tokens/{{source}}/manifest.json",
+        tokens=lambda wildcards: f"{RESULTS}/tokens/{EXPERIMENT.tokens_of(wildcards.source, wildcards.seed)}/manifest.json",
         capacity=f"{RESULTS}/tokens/capacity.json",
     output:
         manifest=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",

@@ -118,6 +118,19 @@ def splits(corpora: Path, tokens: Path, experiment: Experiment) -> Rows:
     return rows
 
 
+def mixtures(tokens: Path, experiment: Experiment) -> Rows:
+    """What each mixture is made of, a row a seed and part of its training text."""
+    rows = []
+    for mixture in experiment.used_mixtures:
+        for seed in experiment.seeds:
+            parts = read_document(tokens / experiment.tokens_of(mixture, seed) / "manifest.json")["parts"]
+            for part, some in parts.items():
+                counts = some["splits"]["train"]
+                sizes = [count(counts[unit]) for unit in ("documents", "characters", "bytes", "tokens")]
+                rows.append([title_of(mixture), str(seed), title_of(part), f"{some['share']:.0%}", *sizes])
+    return rows
+
+
 def provenance(corpora: Path, experiment: Experiment) -> list[str]:
     """Duplicates and leaks removed, and what is narrow about the corpora, in sentences."""
     found = read_document(corpora / "splits.json")
