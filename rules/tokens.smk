@@ -87,9 +87,7 @@ rule mix:
         runtime=60,
     params:
         tokens=subpath(input.capacity, parent=True),
-        parts=lambda wildcards: [
-            f"{corpus}={share!r}" for corpus, share in EXPERIMENT.shares(wildcards.source).items()
-        ],
+        parts=lambda wildcards: [f"{corpus}={share!r}" for corpus, share in EXPERIMENT.shares(wildcards.source).items()],
         train_tokens=EXPERIMENT.pretrain.tokens,
         folder=subpath(output.manifest, parent=True),
         code=code_hash("workflow_scripts.tokens.mix"),
