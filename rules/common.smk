@@ -104,7 +104,7 @@ def specifications_of(pattern):
 
 
 # Every source in use: (corpus, source) -> the files it is read from. Simulated runs read none.
-CORPORA = [] if EXPERIMENT.simulated else EXPERIMENT.used_corpora
+CORPORA, TOKENS = ([], []) if EXPERIMENT.simulated else (EXPERIMENT.used_corpora, EXPERIMENT.token_folders)
 SHARDS = {}
 MISSING = []  # sources whose files are not there: a dry run can do without
 
@@ -137,10 +137,9 @@ def shards_of(corpus):
     return [f"{RESULTS}/corpora/{of}/{name}.parquet" for of, name in SHARDS if of == corpus]
 
 
-def tokens_of(corpus):
-    """What training on a corpus waits for."""
-    made = [f"{RESULTS}/tokens/{corpus}/manifest.json", f"{RESULTS}/tokens/capacity.json"]
-    return made if corpus in CORPORA else []
+def trained_on(folder):
+    """What training on a folder of the stage `tokens` waits for."""
+    return [f"{RESULTS}/tokens/{folder}/manifest.json", f"{RESULTS}/tokens/capacity.json"] if folder in TOKENS else []
 
 
 wildcard_constraints:

@@ -73,7 +73,7 @@ rule report:
         expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=FIGURES, suffix=["svg", "png"]),
         [] if EXPERIMENT.simulated else rules.split.output.counts,
         [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
-        [f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in CORPORA],
+        [f"{RESULTS}/tokens/{folder}/manifest.json" for folder in TOKENS],
     output:
         report(
             f"{RESULTS}/report.html",

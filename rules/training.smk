@@ -3,7 +3,7 @@
 
 rule pretrain:
     input:
-        lambda wildcards: tokens_of(wildcards.source),
+        lambda wildcards: trained_on(EXPERIMENT.tokens_of(wildcards.source, wildcards.seed)),
     output:
         manifest=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",
     log:
@@ -30,7 +30,7 @@ rule pretrain:
 
 use rule pretrain as scratch with:
     input:
-        tokens_of(EXPERIMENT.target),
+        trained_on(EXPERIMENT.target),
     output:
         manifest=f"{RESULTS}/training/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
@@ -47,7 +47,7 @@ use rule pretrain as scratch with:
 
 use rule pretrain as finetune with:
     input:
-        tokens_of(EXPERIMENT.target),
+        trained_on(EXPERIMENT.target),
         initial=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",
     output:
         manifest=f"{RESULTS}/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",

@@ -6,14 +6,16 @@ cells of the grid, their identities, the sizes with their parameter counts.  Not
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from workflow_scripts.configuration import ConfigurationError, explain, with_base
 from workflow_scripts.corpora.sources import Source
 from workflow_scripts.grid import Run
 from workflow_scripts.strict import Strict
@@ -23,10 +25,7 @@ from workflow_scripts.training.shape import ModelShape
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Characters = Annotated[int, Field(gt=0)]
-
-
-class ConfigurationError(ValueError):
-    """The configuration cannot be used; the message names the key, the value and what is allowed."""
+Weight = Annotated[float, Field(gt=0)]
 
 
 class Splits(Strict):
@@ -84,6 +83,7 @@ class Pretrain(Strict):
 
     tokens: int = Field(gt=0)
     sources: tuple[str, ...] = Field(min_length=1)
+    """Corpora or mixtures."""
 
 
 class Grid(Strict):
@@ -153,6 +153,8 @@ class Experiment(Strict):
     target: Name
     """The corpus whose data is priced."""
     corpora: dict[Name, dict[Name, Source]]
+    mixtures: dict[Name, Annotated[dict[Name, Weight], Field(min_length=2)]] = Field(default_factory=dict)
+    """Sources made of corpora: name -> corpus -> weight, in tokens (`{english: 1, code: 1}` is half and half)."""
     splits: Splits = Splits()
     tokenizer: Tokenizer
     model: Model
@@ -189,12 +191,18 @@ class Experiment(Strict):
         for key, name in [
             ("target", self.target),
             ("tokenizer.corpus", self.tokenizer.corpus),
-            *[("pretrain.sources", source) for source in self.pretrain.sources],
+            *[("pretrain.sources", source) for source in self.pretrain.sources if source not in self.mixtures],
+            *[(f"mixtures.{mixture}", part) for mixture, parts in self.mixtures.items() for part in parts],
         ]:
             if name not in self.corpora:
                 raise ValueError(f"{key}: {name!r} is not one of the corpora {corpora}")
-        if self.target in self.pretrain.sources:
-            raise ValueError(f"pretrain.sources: the target {self.target!r} cannot be its own source")
+        for mixture in self.mixtures:
+            if mixture in self.corpora:
+                raise ValueError(f"mixtures.{mixture}: a corpus has this name; choose another")
+        for source in self.pretrain.sources:
+            if self.target in self.shares(source):
+                within = "" if source == self.target else f", as part of {source!r}"
+                raise ValueError(f"pretrain.sources: the target {self.target!r} cannot be its own source{within}")
         for name, sources in self.corpora.items():
             if not any(source.enabled for source in sources.values()):
                 raise ValueError(f"corpora.{name}: no source is enabled")
@@ -244,9 +252,12 @@ class Experiment(Strict):
 
     @classmethod
     def parse(cls, config: Any, name: str) -> Experiment:
-        """`config` as read from YAML; `name` is the file, for messages.  Raises ConfigurationError."""
+        """`config` as read from YAML, put on top of its `base`; `name` is the file, for messages.
+
+        Raises ConfigurationError.
+        """
         try:
-            return cls.model_validate(config)
+            return cls.model_validate(with_base(config, name))
         except ValidationError as error:
             raise ConfigurationError(explain(error, name)) from None
 
@@ -266,9 +277,28 @@ class Experiment(Strict):
     def enabled_sources(self, corpus: str) -> dict[str, Source]:
         return {name: source for name, source in self.corpora[corpus].items() if source.enabled}
 
+    def shares(self, source: str) -> dict[str, float]:
+        """The corpora that a source of pre-training is made of, with their shares of its tokens."""
+        weights = self.mixtures.get(source, {source: 1.0})
+        return {corpus: weight / sum(weights.values()) for corpus, weight in weights.items()}
+
+    def tokens_of(self, source: str, seed: int) -> str:
+        """The folder of the stage `tokens` that holds a source: its own for each seed, if it is a mixture."""
+        return f"{source}.seed{seed}" if source in self.mixtures else source
+
     @cached_property
     def used_corpora(self) -> list[str]:
-        return list(dict.fromkeys([self.target, self.tokenizer.corpus, *self.pretrain.sources]))
+        parts = [corpus for source in self.pretrain.sources for corpus in self.shares(source)]
+        return list(dict.fromkeys([self.target, self.tokenizer.corpus, *parts]))
+
+    @cached_property
+    def used_mixtures(self) -> list[str]:
+        return [source for source in self.pretrain.sources if source in self.mixtures]
+
+    @property
+    def token_folders(self) -> list[str]:
+        """Every folder of the stage `tokens`."""
+        return [*self.used_corpora, *(self.tokens_of(name, seed) for name in self.used_mixtures for seed in self.seeds)]
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -317,7 +347,10 @@ class Experiment(Strict):
         The arms differ in `initial` alone (DESIGN: rule 1), unless `trainable` says otherwise.
         """
         if run.arm == "pretrain":
-            data = {"corpus": run.source, "unit_tokens": None, "tokens": self.pretrain.tokens}
+            corpus = self.tokens_of(run.source, run.seed)
+            data = {"corpus": corpus, "unit_tokens": None, "tokens": self.pretrain.tokens}
+            if run.source in self.mixtures:
+                data["shares"] = self.shares(run.source)
         else:
             excerpt = self.excerpt_tokens if run.unit == "excerpt" else None
             data = {"corpus": self.target, "unit_tokens": excerpt, "characters": run.characters}
@@ -365,27 +398,16 @@ class Experiment(Strict):
         }
         swept = [d for sweep in self.sweeps for d in sweep.characters]
         largest = max(d for grid in self.grids for d in (*grid.finetune, *grid.scratch, *swept))
-        needs = {source: {"train": {"tokens": self.pretrain.tokens}, **held_out} for source in self.pretrain.sources}
-        return {**needs, self.target: {"train": {"characters": largest}, **held_out}}
+        needs = {self.target: {"train": {"characters": largest}, **held_out}}
+        for source in self.pretrain.sources:
+            for corpus, share in self.shares(source).items():
+                asked = {"train": {"tokens": self.pretrain.tokens}, **held_out}
+                known = needs.setdefault(corpus, {split: {"tokens": 0} for split in asked})
+                for split, counts in asked.items():
+                    known[split]["tokens"] = max(known[split]["tokens"], math.ceil(share * counts["tokens"]))
+        return needs
 
     @staticmethod
     def pretraining_of(run: Run) -> Run:
         """The pre-training run whose weights a fine-tuning run of the same seed starts from."""
         return Run("pretrain", run.source, "document", run.size, None, run.seed)
-
-
-def explain(error: ValidationError, name: str) -> str:
-    """One line a problem: the key, the value found, what is allowed."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        place = problem["loc"]
-        if place[:1] == ("corpora",):
-            place = place[:3] + place[4:]  # the fourth is the kind of the source
-        key = ".".join(map(str, place)) or "(top level)"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key"
-        found = problem["input"]
-        shown = "" if isinstance(found, dict | BaseModel) or problem["type"] == "missing" else f" (found {found!r})"
-        lines.append(f"  {key}: {message}{shown}")
-    return "\n".join([f"{name} cannot be used:", *lines])

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora.documents import write_shard
 from workflow_scripts.corpora.errors import CorpusError, one_message
-from workflow_scripts.corpora.filters import Filter, plain_text, python_code
+from workflow_scripts.corpora.filters import Filter, other_code, plain_text, python_code
 from workflow_scripts.corpora.inputs import Input
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.corpora.readers import read
@@ -34,6 +34,10 @@ SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 EARLY_RECORDS = 10_000
 """From here on a source that breaks its limit is given up before it is read whole."""
 EXAMPLES = 100
+CODE: dict[str, Filter] = {"python": python_code} | dict.fromkeys(
+    ("cpp", "cuda", "javascript", "typescript"), other_code
+)
+"""The filters of packages by their reader; those of all others are `plain_text`."""
 
 
 class Counts:
@@ -146,7 +150,7 @@ def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path)
     shard, paths = folder / "documents.parquet", [given.path for given in inputs]
     if isinstance(source, PackageSource):
         counts = Counts()
-        keep = python_code if source.reader == "python" else plain_text
+        keep = CODE.get(source.reader, plain_text)
         with opened_wheel(source, *paths) as documents:
             write_shard(shard, name, clean(documents, keep, counts))
     else:

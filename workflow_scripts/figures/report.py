@@ -53,6 +53,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         coefficients_note=coefficients.NOTE,
         estimators=report_laws.estimators(laws),
         shared=report_laws.shared(laws) + report_laws.over_p(laws),
+        mixed=report_laws.mixed(laws, experiment),
         rivals=report_laws.rivals(laws),
         enough=report_laws.enough_data(laws),
         plan=report_laws.plan(laws),

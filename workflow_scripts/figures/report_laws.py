@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.report_tables import Rows
 from workflow_scripts.figures.tables import Laws, has_estimate
 from workflow_scripts.figures.words import count, interval, number, title_of
+from workflow_scripts.laws.claims import ALIKE, CLAIMS, PAPER, claims, overall
 from workflow_scripts.laws.plan import report_section
 from workflow_scripts.laws.planning.forecast import PlanError
 from workflow_scripts.laws.sources import sentences as across_sources
@@ -62,6 +64,35 @@ def _moved(step: dict[str, Any]) -> str:
 def shared(laws: Laws) -> list[str]:
     """Whether sources share alpha and beta, in words."""
     return [greek(sentence) for sentence in across_sources(laws.across_sources)]
+
+
+def mixed(laws: Laws, experiment: Experiment) -> list[dict[str, Any]]:
+    """Each mixture beside each of its parts that is a source alone: the paper's claim, as a table and a sentence."""
+    tables = []
+    for mixture in experiment.used_mixtures:
+        for plain in experiment.shares(mixture):
+            if found := claims(laws.across_sources, mixture, plain):
+                rows = [
+                    [
+                        "ln k" if claim.name == "ln_k" else GREEK[claim.name],
+                        f"{number(claim.estimate)} ({interval(claim.low, claim.high)})",
+                        number(PAPER[claim.name]),
+                        number(claim.smallest_seen),
+                        f"{CLAIMS[claim.name]}: {claim.verdict}",
+                    ]
+                    for claim in found
+                ]
+                title = f"{title_of(mixture)} beside {title_of(plain)}"
+                tables.append({"title": title, "rows": rows, "sentence": _claimed(title, overall(found))})
+    return tables
+
+
+def _claimed(title: str, verdict: str) -> str:
+    return (
+        f"{title}: “same β, smaller α, larger k” is {verdict} here. A sign is decided by the 95 % interval of the "
+        f"difference; β counts as the same if the whole interval lies within ±{number(ALIKE)}, the difference of the "
+        "paper's two α. A difference smaller than the smallest that the runs had a chance of 80 % to see says nothing."
+    )
 
 
 def over_p(laws: Laws) -> list[str]:

@@ -75,10 +75,11 @@ def duration(seconds: float) -> str:
 
 
 def data(corpora: Path, tokens: Path, experiment: Experiment) -> dict[str, Any]:
-    """Where the data came from: `documents` and `splits` (rows), `provenance` (sentences)."""
+    """Where the data came from: `documents`, `splits` and `mixtures` (rows), `provenance` (sentences)."""
     return {
         "documents": documents(corpora, experiment),
         "splits": splits(corpora, tokens, experiment),
+        "mixtures": mixtures(tokens, experiment),
         "provenance": provenance(corpora, experiment),
     }
 
@@ -124,6 +125,19 @@ def splits(corpora: Path, tokens: Path, experiment: Experiment) -> Rows:
             part, some = parts[corpus][split], encoded.get(split)
             size = [count(some["tokens"]), number(some["characters"] / some["tokens"], 3)] if some else ["–", "–"]
             rows.append([title_of(corpus), split, f"{part['documents']:,}", count(part["characters"]), *size])
+    return rows
+
+
+def mixtures(tokens: Path, experiment: Experiment) -> Rows:
+    """What each mixture is made of, a row a seed and part of its training text."""
+    rows = []
+    for mixture in experiment.used_mixtures:
+        for seed in experiment.seeds:
+            parts = read_document(tokens / experiment.tokens_of(mixture, seed) / "manifest.json")["parts"]
+            for part, some in parts.items():
+                counts = some["splits"]["train"]
+                sizes = [count(counts[unit]) for unit in ("documents", "characters", "bytes", "tokens")]
+                rows.append([title_of(mixture), str(seed), title_of(part), f"{some['share']:.0%}", *sizes])
     return rows
 
 
