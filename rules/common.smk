@@ -14,7 +14,8 @@ from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
 from workflow_scripts.store import canonical_json
-from workflow_scripts.training.estimate import ALLOCATION, expected_cost
+from workflow_scripts.training.estimate import ALLOCATION
+from workflow_scripts.training.expected import expected_cost
 from workflow_scripts.training.progress import drop_outdated, write_plan
 
 try:
