@@ -53,7 +53,7 @@ use rule pretrain as finetune with:
         manifest=f"{RESULTS}/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
         f"{RESULTS}/logs/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
-    priority: 1
+    priority: 0  # the shortest jobs come last, so that no long one is left alone at the end
     params:
         runs=specifications_of("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
         initial=INITIAL,

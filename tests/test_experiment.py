@@ -74,7 +74,7 @@ def test_sizes_are_ordered_by_n_whatever_the_order_in_the_file(order):
     with open("config/config.yaml") as file:
         config = yaml.safe_load(file)
     config["model"]["sizes"] = [config["model"]["sizes"][index] for index in order]
-    assert list(Experiment.parse(config, "config").shapes) == ["5k", "10k", "25k", "55k", "154k"]
+    assert list(Experiment.parse(config, "config").shapes) == ["3k", "10k", "25k", "55k", "124k"]
 
 
 def test_small_cells_share_a_job_and_large_ones_have_their_own(config):
@@ -92,7 +92,7 @@ def test_every_problem_is_named_at_once(config):
     config["pretrain"]["tokens"] = "many"
     config["model"]["sizes"][0]["n_head"] = 5
     expected = ["splits: unknown key 'train'; known are validation, test", "pretrain.tokens", "'many'"]
-    refused(config, *expected, "d_model 14 is not divisible by n_head 5")
+    refused(config, *expected, "d_model 12 is not divisible by n_head 5")
 
 
 def test_an_unknown_key_is_named_with_the_known_ones(config):
