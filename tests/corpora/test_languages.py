@@ -34,7 +34,7 @@ def text_of(language: str, number: int) -> str:
     source = np.random.default_rng([number, sum(map(ord, language))])
     words = WORDS[language].split(" ") if language != "chinese" else list(WORDS[language].replace(" ", ""))
     joined = "" if language == "chinese" else " "
-    return f"{language} {number}\n" + joined.join(source.choice(words, 150).tolist())
+    return f"{language} {number}\n" + joined.join(source.choice(words, 300).tolist())
 
 
 TEXTS = {language: [text_of(language, number) for number in range(60)] for language in WORDS}
