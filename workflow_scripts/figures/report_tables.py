@@ -23,6 +23,11 @@ REMARKS = {
     "news": "news articles; that they are free to use rests on the word of the package's author",
     "wikipedia_english": "introductions of Wikipedia articles (CC BY-SA 4.0)",
     "wikibooks_english": "Wikibooks (CC BY-SA 4.0)",
+    "german_wiktionary": "a dictionary's glosses, not running prose (CC BY-SA 4.0)",
+    "wikipedia_spanish": "introductions of Wikipedia articles (CC BY-SA 4.0)",
+    "wikipedia_french": "introductions of Wikipedia articles (CC BY-SA 4.0)",
+    "wikibooks_german": "Wikibooks (CC BY-SA 4.0)",
+    "china_law": "statutes, a single register",
 }
 """What a reader of results should know of a source, by the reader of its package."""
 
