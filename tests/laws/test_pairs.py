@@ -79,6 +79,7 @@ def test_the_sentences_name_pairs_units_and_intervals(results, tmp_path, capsys)
     main([str(results / "english_to_chinese"), str(results / "english_to_german"), "--out", str(tmp_path)])
     told = capsys.readouterr().out
     assert "english -> chinese (english_to_chinese): at N = 55k, 6,000 characters (17,400 bytes) count" in told
+    assert "bits per byte against" in told
     assert "english -> german" in told
     assert "nan" not in told
 

@@ -103,8 +103,9 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
         cell = own[own["n_params"] == sizes[len(sizes) // 2]].sort_values("d_f").iloc[0]
         told.append(
             f"{law['source']} -> {law['target']} ({law['experiment']}): at N = {cell['size']}, {cell['d_f']:,} characters"
-            f" ({cell['d_f_bytes']:,.0f} bytes) count {_range(cell, 'multiplier', '.2f')} times; alpha"
-            f" {_range(law, 'alpha', '.2f')}, beta {_range(law, 'beta', '.2f')}, k {_range(law, 'k', '.3g')}"
+            f" ({cell['d_f_bytes']:,.0f} bytes) count {_range(cell, 'multiplier', '.2f')} times,"
+            f" {cell['test_bits_per_byte']:.3f} bits per byte against {cell['scratch_bits_per_byte']:.3f} from scratch;"
+            f" alpha {_range(law, 'alpha', '.2f')}, beta {_range(law, 'beta', '.2f')}, k {_range(law, 'k', '.3g')}"
         )
     for ratio in compared:
         one, other = ratio["experiments"]
