@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from workflow_scripts.corpora.clean import Counts, clean
 from workflow_scripts.corpora.clean import main as clean_main
 from workflow_scripts.corpora.errors import one_message
-from workflow_scripts.corpora.filters import plain_text, python_code
+from workflow_scripts.corpora.filters import other_code, plain_text, python_code
 from workflow_scripts.corpora.records import LeftOut, Unreadable
 
 LANGUAGES = {
@@ -180,3 +180,36 @@ def test_only_licence_headers_are_stripped():
     licence = "# Copyright 2020 The Authors\n#\n# Licensed under the Apache License\n\n"
     assert python_code("a.py", licence + CODE) == (CODE, None)
     assert python_code("a.py", "# Adds numbers.\n" + CODE) == ("# Adds numbers.\n" + CODE, None)
+
+
+C_CODE = "template <typename T>\nT twice(T x) {\n  return x + x;  // as is\n}\n" * 12
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "reason"),
+    [
+        ("app/a.js", C_CODE, None),
+        ("app/static/vendor/jquery.js", C_CODE, "vendored"),
+        ("app/node_modules/x/a.js", C_CODE, "vendored"),
+        ("app/a.min.js", C_CODE, "generated"),
+        ("app/dist/a.js", C_CODE, "generated"),
+        ("app/models/a.d.ts", C_CODE, "generated"),
+        ("app/a.spec.js", C_CODE, "tests"),
+        ("include/tests/a.h", C_CODE, "tests"),
+        ("moment/locale/fr.js", C_CODE, "migrations"),
+        ("a.js", "x" * 1001, "long_lines"),
+        ("a.h", "int x;\n", "too_short"),
+        ("a.cu", f"// Automatically generated\n{C_CODE}", "generated"),
+    ],
+)
+def test_files_of_other_languages_that_nobody_wrote_or_reads_are_dropped(path, text, reason):
+    assert other_code(path, text)[1] == reason
+
+
+@pytest.mark.parametrize(
+    "header", ["/* Copyright 2021\n * Licensed under X */\n\n", "// Copyright\n// License\n", "/***\n licence */ "]
+)
+def test_licence_headers_in_c_comments_are_stripped_and_other_comments_stay(header):
+    assert other_code("a.h", header + C_CODE)[0] == C_CODE
+    assert other_code("a.h", "// What it does.\n" + C_CODE)[0] == "// What it does.\n" + C_CODE
+    assert other_code("a.h", C_CODE + header)[0] == C_CODE + header

@@ -10,7 +10,7 @@ import pytest
 
 from workflow_scripts.laws.__main__ import main
 from workflow_scripts.laws.runs import NEEDED
-from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
+from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, PUBLISHED
 from workflow_scripts.laws.simulate import simulate_runs
 
 PRETRAINING = {"E": 1.5, "A": 20.0, "B": 900.0, "alpha": 0.3, "beta": 0.4}
@@ -48,7 +48,7 @@ def test_every_law_of_the_quickstart(runs, command):
     epochs = entry(result, "best epoch", "from scratch")["parameters"]
     assert epochs["d"]["estimate"] < 0
     assert {one["law"] for one in result["absent"]} >= {"Kaplan's L(N, S_min)", "compute-optimal N and D"}
-    assert "no B_crit(L) of any arm: it takes the steps to one loss at several batches" in words
+    assert "no Kaplan's L(N, S_min) of any arm: it takes the steps to a loss" in words
 
 
 def test_laws_of_fine_tuning_are_those_of_the_longest_pretraining(runs, command):
@@ -96,6 +96,56 @@ def test_pretraining_at_several_lengths_gives_the_best_use_of_compute(runs, comm
     assert second["flops"] == pytest.approx(10 * first["flops"])
     assert first["n"]["low"] < first["n"]["estimate"] < first["n"]["high"]
     assert "FLOPs (6 N D) are best spent on N =" in words
+
+
+@pytest.fixture
+def curves(runs) -> pd.DataFrame:
+    """Learning curves on a planted surface, a curve a pre-training run, with luck that a curve keeps."""
+    random, parts = np.random.default_rng(1), []
+    for row in runs[runs.arm == "pretrain"].itertuples():
+        tokens = np.geomspace(4e4, 4e6, 24)
+        loss = CHINCHILLA.predict(PRETRAINING, N=np.full(24, row.n_params), D=tokens)
+        loss = loss * np.exp(0.002 * random.standard_normal() + 0.0005 * random.standard_normal(24))
+        own = {"corpus": "english", "n_params": row.n_params, "n_params_total": row.n_params_total, "seed": row.seed}
+        flops = 6.0 * row.n_params * tokens
+        parts.append(pd.DataFrame(own | {"d_tokens": tokens, "flops": flops, "flops_with_head": 2 * flops}))
+        parts[-1]["val_loss"] = loss
+    return pd.concat(parts)
+
+
+def test_learning_curves_give_the_laws_of_the_source_itself(runs, curves, command, tmp_path):
+    """L(N), L(D), L(C) and the best use of compute, at no cost beyond the pre-training of the experiment."""
+    curves.to_parquet(tmp_path / "curves.parquet")
+    result, words = command(runs, "--curves", str(tmp_path / "curves.parquet"))
+    surface = entry(result, "Chinchilla's L(N, D)", "learning curves on english")
+    assert surface["n_points"] == 12 * 12  # from a tenth of the longest on
+    for name, value in PRETRAINING.items():
+        if name in ("alpha", "beta", "E"):
+            assert surface["parameters"][name]["low"] < value < surface["parameters"][name]["high"]
+    assert entry(result, "L(D) with a floor", "learning curves on english, N = 196,608")["status"] == "ok"
+    assert entry(result, "L(C)", "compute-efficient")["parameters"]["alpha"]["estimate"] > 0
+    best = next(one for one in result["allocations"] if "learning curves" in one["of"])
+    assert best["exponent"]["low"] < 0.4 / 0.7 < best["exponent"]["high"]
+    assert "N_opt grows as C^0.5" in words
+
+
+def test_the_noise_scale_at_the_end_of_pre_training_gives_the_critical_batch(runs, command):
+    critical = entry(command(runs)[0], "B_crit(L)", "pre-training on english")
+    assert critical["parameters"]["alpha_B"]["estimate"] > 0
+    assert "gradient noise scale" in critical["note"]
+
+
+def test_published_exponents_stand_beside_the_fitted_ones(runs, command):
+    result, words = command(runs)
+    assert entry(result, "L(N)", "english")["published"] == [
+        {"parameter": "alpha", "value": 0.076, "by": "Kaplan"},
+        {"parameter": "alpha", "value": 0.07, "by": "Henighan"},
+    ]
+    assert "published: alpha 0.076 (Kaplan), alpha 0.07 (Henighan)" in words
+    named = {one["law"]: one for one in result["laws"] if one["published"]}
+    for name, exponents in PUBLISHED.items():
+        for parameter, _, _ in exponents if name in named else ():
+            assert parameter in named[name]["parameters"]
 
 
 def test_runs_at_their_budget_stay_out(runs, command):

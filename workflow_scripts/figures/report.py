@@ -21,7 +21,16 @@ from workflow_scripts.files import write_text
 from workflow_scripts.laws.runs import SIMULATED
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-RUNS = ("d_tokens", "n_units", "best_tokens", "flops", "flops_with_head", "train_seconds")
+RUNS = (
+    "d_bytes",
+    "d_tokens",
+    "n_units",
+    "test_bits_per_byte",
+    "best_tokens",
+    "flops",
+    "flops_with_head",
+    "train_seconds",
+)
 """What the report needs of a run beside what the figures need."""
 
 
@@ -58,6 +67,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         enough=report_laws.enough_data(laws),
         plan=report_laws.plan(laws),
         around=report_laws.around(laws),
+        compute_optimal=report_laws.compute_optimal(laws),
         absent=report_laws.absent(laws),
         crossings=report_laws.crossings(laws),
         checks=[sentences.check(found) for found in laws.sanity["checks"]],

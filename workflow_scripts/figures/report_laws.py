@@ -178,13 +178,32 @@ def plan(laws: Laws) -> dict[str, Any]:
 
 
 def around(laws: Laws) -> Rows:
-    """The scaling laws that the runs support, with their parameters and intervals."""
+    """The scaling laws that the runs support, with their parameters and intervals, and what others found."""
     rows = []
     for law in laws.scaling["laws"]:
         parameters = ", ".join(f"{greek(name)} {_parameter(value)}" for name, value in law["parameters"].items())
         status = law["status"] + (f": {', '.join(law['on_bound'])}" if law["on_bound"] else "")
-        rows.append([law["of"], greek(law["equation"]), parameters, str(law["n_points"]), greek(status)])
+        points, published = str(law["n_points"]), _published(law["published"])
+        rows.append([law["of"], greek(law["equation"]), parameters, published, points, greek(status)])
     return rows
+
+
+def compute_optimal(laws: Laws) -> Rows:
+    """The best N and tokens for the compute of the largest run and ten times that, with the exponent of N in compute."""
+    return [
+        [
+            one["of"],
+            number(one["flops"]) + ("" if one["measured"] else ", beyond the runs"),
+            *(_parameter(one[name]) for name in ("n", "d_tokens", "exponent")),
+            _published(one["published"]),
+        ]
+        for one in laws.scaling["allocations"]
+    ]
+
+
+def _published(exponents: list[dict[str, Any]]) -> str:
+    """`α 0.076 (Kaplan), α 0.070 (Henighan)`."""
+    return ", ".join(f"{greek(one['parameter'])} {number(one['value'])} ({one['by']})" for one in exponents) or "–"
 
 
 def _parameter(value: dict[str, float | None]) -> str:

@@ -1,6 +1,7 @@
-"""Step `collect`: run folders -> `runs.parquet`, one tidy row a run.
+"""Step `collect`: run folders -> `runs.parquet`, a tidy row a run, and the learning curves of pre-training.
 
 python -m workflow_scripts.laws.collect --experiment JSON --training E/training --out E/laws/runs.parquet
+    --curves E/laws/pretraining_curves.parquet
 """
 
 from __future__ import annotations
@@ -77,20 +78,32 @@ def read_record(training: Path, folder: str, experiment: Experiment) -> dict[str
     return record
 
 
+def curve_of(runs_row: Mapping[str, Any], curve: pd.DataFrame) -> pd.DataFrame:
+    """The learning curve of a pre-training run, a row an evaluation: `tokens` seen, FLOPs, `val_loss` in nats per token."""
+    flops = {
+        name: curve["tokens"] * (runs_row[name] / runs_row["best_tokens"]) for name in ("flops", "flops_with_head")
+    }
+    own = {name: runs_row[name] for name in ("simulated", "corpus", "size", "n_params", "n_params_total", "seed")}
+    return pd.DataFrame(own | {"d_tokens": curve["tokens"], **flops, "val_loss": curve["validation_loss"]})
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Collect run folders into one table.")
     parser.add_argument("--experiment", required=True, type=json.loads, help="configuration, as JSON")
     parser.add_argument("--training", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--curves", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    experiment = Experiment.parse(arguments.experiment, "--experiment")
-    rows = [
-        row(labels, read_record(arguments.training, folder, experiment))
-        for folder, labels in experiment.labels().items()
-    ]
+    experiment, rows, curves = Experiment.parse(arguments.experiment, "--experiment"), [], []
+    for folder, labels in experiment.labels().items():
+        rows.append(row(labels, read_record(arguments.training, folder, experiment)))
+        if labels["arm"] == "pretrain" and rows[-1]["best_tokens"]:
+            curves.append(curve_of(rows[-1], pd.read_parquet(arguments.training / folder / "curve.parquet")))
     table = pd.DataFrame(rows).astype({"pretrain_tokens": "Int64", "best_tokens": "Int64"})
-    with written(arguments.out) as temporary:
-        table.to_parquet(temporary, index=False)
+    empty = pd.DataFrame(columns=["corpus", "n_params", "seed", "d_tokens", "val_loss"])
+    for out, frame in ((arguments.out, table), (arguments.curves, pd.concat(curves) if curves else empty)):
+        with written(out) as temporary:
+            frame.to_parquet(temporary, index=False)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     with one_message(f"mixture {arguments.out_dir.name}"):
-        parts = [Part(name, arguments.tokens / name, share) for name, share in arguments.parts]
+        parts = [Part(name, arguments.tokens / name, share) for name, share in sorted(arguments.parts)]
         identity = {
             "parts": [[part.name, part.share, sha256(part.folder / "manifest.json")] for part in parts],
             "tokens": arguments.train_tokens,

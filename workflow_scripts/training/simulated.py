@@ -25,7 +25,7 @@ from workflow_scripts.code_identity import code_hash
 from workflow_scripts.files import read_json, sha256, write_json
 from workflow_scripts.grid import FILES
 from workflow_scripts.store import canonical_json, only_writer, produce
-from workflow_scripts.training.planted import CHARACTERS_PER_TOKEN, Noise, Planted, epochs
+from workflow_scripts.training.planted import CHARACTERS_PER_TOKEN, Noise, Planted, Surface, epochs
 from workflow_scripts.training.progress import print_report
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
@@ -111,13 +111,19 @@ def simulate(specification: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def curve(record: Mapping[str, Any], vocab_size: int, batch_tokens: int) -> pa.Table:
-    """Evaluations on the way to the best point, from the loss of a uniform guess (the best point alone for a run
-    without a step)."""
+def curve(specification: Mapping[str, Any], record: Mapping[str, Any]) -> pa.Table:
+    """Evaluations on the way to the best point (that alone for a run without a step): of a pre-training down the planted
+    surface, of other runs from the loss of a uniform guess."""
+    batch_tokens = specification["recipe"]["batch_sequences"] * specification["model"]["n_ctx"]
     last, loss = record["outcome"]["best_step"], record["outcome"]["val_loss"]
     steps = np.unique(np.geomspace(1, last, EVALUATIONS).round().astype(np.int64)) if last else np.zeros(1, np.int64)
-    fallen = np.log1p(steps) / np.log1p(last) if last else np.ones(1)
-    losses = loss + (np.log(vocab_size) - loss) * (1 - fallen)
+    if "tokens" in specification["data"]:
+        surface = Surface(**specification["simulated"]["loss"])
+        seen = surface.scratch_loss(record["parameters"]["body"], steps * batch_tokens * CHARACTERS_PER_TOKEN)
+        losses = seen + loss - seen[-1]
+    else:
+        fallen = np.log1p(steps) / np.log1p(last) if last else np.ones(1)
+        losses = loss + (np.log(specification["model"]["vocab_size"]) - loss) * (1 - fallen)
     return pa.table(
         {
             "step": steps,
@@ -132,10 +138,9 @@ def curve(record: Mapping[str, Any], vocab_size: int, batch_tokens: int) -> pa.T
 def write(identity: Mapping[str, Any], folder: Path) -> None:
     """The files of a run; that of the weights holds no tensor."""
     specification = identity["specification"]
-    record, model = simulate(specification), specification["model"]
-    batch_tokens = specification["recipe"]["batch_sequences"] * model["n_ctx"]
+    record = simulate(specification)
     save_file({}, folder / "model.safetensors", {"simulated": "true"})
-    pq.write_table(curve(record, model["vocab_size"], batch_tokens), folder / "curve.parquet")
+    pq.write_table(curve(specification, record), folder / "curve.parquet")
     write_json(folder / "run.json", {"identity": identity, **record})
 
 

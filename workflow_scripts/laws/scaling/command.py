@@ -1,10 +1,11 @@
 """Fits every scaling law that a table of runs supports, and says why not where it does not.
 
-    python -m workflow_scripts.laws scaling RUNS --out FILE [--n COLUMN] [--flops COLUMN] [--unit UNIT] [--draws M]
-        [--rename NAME=COLUMN ...]
+    python -m workflow_scripts.laws scaling RUNS --out FILE [--curves CURVES] [--n COLUMN] [--flops COLUMN] [--unit UNIT]
+        [--draws M] [--rename NAME=COLUMN ...]
 
-RUNS is CSV or parquet (`runs.py` says which columns).  Writes FILE (JSON): `laws` with parameters and 95 % intervals,
-`allocations` of compute, `frontiers` with the cross-over, and `absent`; and prints them as sentences.
+RUNS is CSV or parquet (`runs.py` says which columns), CURVES the learning curves of pre-training (`collect.py`).  Writes
+FILE (JSON): `laws` with parameters, 95 % intervals and published exponents, `allocations` of compute, `frontiers` with
+the cross-over, and `absent`; and prints them as sentences.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pandas as pd
 
 from workflow_scripts.files import write_json
 from workflow_scripts.laws.runs import SIMULATED, RunsError, add_rename, is_simulated, read_runs, renaming
-from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
+from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, OPTIMAL_SIZE, PUBLISHED
 from workflow_scripts.laws.scaling.compute import optimal_allocation
 from workflow_scripts.laws.scaling.fit import Draws, bootstrap, fit
 from workflow_scripts.laws.scaling.law import LawError
@@ -30,10 +31,12 @@ BUDGETS = (1.0, 10.0)
 """Compute that allocations are given for, in units of the largest run's."""
 
 
-def fit_table(runs: pd.DataFrame, choice: Choice, draws: int = 1000, seed: int = 0) -> Result:
+def fit_table(
+    runs: pd.DataFrame, choice: Choice, draws: int = 1000, seed: int = 0, curves: pd.DataFrame | None = None
+) -> Result:
     """The content of the JSON, for a table from `check_runs`.  Full precision; null where a number is not finite."""
     laws, allocations, absent = [], [], []
-    for case in cases(runs, choice):
+    for case in cases(runs, choice, curves):
         try:
             if isinstance(case, Absent):
                 absent.append(case)
@@ -85,7 +88,12 @@ def _law(case: Case, drawn: Draws) -> Result:
         "n_at_budget_left_out": case.at_budget,
         "note": case.note,
         "deviation_of_log": fitted.deviation,
+        "published": _published(case.law.name),
     }
+
+
+def _published(law: str) -> list[Result]:
+    return [{"parameter": name, "value": value, "by": by} for name, value, by in PUBLISHED.get(law, ())]
 
 
 def _interval(drawn: Draws, quantity: str | Callable) -> Result:
@@ -93,7 +101,7 @@ def _interval(drawn: Draws, quantity: str | Callable) -> Result:
 
 
 def _allocations(case: Case, drawn: Draws) -> list[Result]:
-    """Compute-optimal N and D for C = 6 N D."""
+    """Compute-optimal N and D for C = 6 N D, and the exponent of C in N, which is the same for every C."""
     largest = float((6 * case.rows[case.columns["N"]] * case.rows[case.columns["D"]]).max())
     return [
         {
@@ -102,6 +110,8 @@ def _allocations(case: Case, drawn: Draws) -> list[Result]:
             "measured": flops <= largest,
             "n": _interval(drawn, lambda p, c=flops: optimal_allocation(p, c).n),
             "d_tokens": _interval(drawn, lambda p, c=flops: optimal_allocation(p, c).d),
+            "exponent": _interval(drawn, lambda p: p["beta"] / (p["alpha"] + p["beta"])),
+            "published": _published(OPTIMAL_SIZE.name),
         }
         for flops in (largest * factor for factor in BUDGETS)
     ]
@@ -126,6 +136,8 @@ def sentences(result: Result) -> str:
         n, d = _words(one["n"]), _words(one["d_tokens"])
         beyond = "" if one["measured"] else "; an extrapolation beyond the largest run"
         lines.append(f"{one['of']}: {one['flops']:.3g} FLOPs (6 N D) are best spent on N = {n} and {d} tokens{beyond}")
+        if one["measured"]:
+            lines.append(f"{one['of']}: N_opt grows as C^{_words(one['exponent'])}{_others(one['published'])}")
     lines += [_race_line(race) for race in result["frontiers"]]
     return "\n".join(lines + [f"no {one['law']} of {one['of']}: {one['why']}" for one in result["absent"]])
 
@@ -136,9 +148,13 @@ def _law_line(law: Result) -> str:
     status = law["status"] + (f" ({', '.join(law['on_bound'])})" if law["on_bound"] else "")
     left_out = f", {law['n_at_budget_left_out']} at their budget left out" if law["n_at_budget_left_out"] else ""
     note = f"; {law['note']}" if law["note"] else ""
-    return (
-        f"{law['of']}: {law['equation']}\n  {parameters}\n  {status}; {starts}; {law['n_points']} runs{left_out}{note}"
-    )
+    return f"{law['of']}: {law['equation']}\n  {parameters}{_others(law['published'])}\n  {status}; {starts}; {law['n_points']} runs{left_out}{note}"
+
+
+def _others(published: list[Result]) -> str:
+    """What others found: `; published: alpha 0.076 (Kaplan), ...`."""
+    told = ", ".join(f"{one['parameter']} {one['value']:g} ({one['by']})" for one in published)
+    return f"; published: {told}" if told else ""
 
 
 def _words(value: Result) -> str:
@@ -161,6 +177,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workflow_scripts.laws scaling", description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, help="CSV or parquet, a row a run")
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the results")
+    parser.add_argument("--curves", type=Path, help="parquet file of the learning curves of pre-training")
     parser.add_argument("--n", default="n_params", choices=["n_params", "n_params_total"], help="the count N is")
     parser.add_argument("--flops", default="flops", choices=["flops", "flops_with_head"], help="the count C is")
     parser.add_argument("--unit", help="sampling unit; default: that with most sizes")
@@ -169,7 +186,9 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         runs = read_runs(arguments.runs, renaming(arguments.rename))
-        result = fit_table(runs, choose(runs, arguments.n, arguments.flops, arguments.unit), arguments.draws)
+        choice = choose(runs, arguments.n, arguments.flops, arguments.unit)
+        curves = pd.read_parquet(arguments.curves) if arguments.curves else None
+        result = fit_table(runs, choice, arguments.draws, curves=curves)
     except RunsError as error:
         raise SystemExit(str(error)) from error
     write_json(arguments.out, result)

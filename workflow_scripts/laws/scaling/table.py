@@ -32,7 +32,6 @@ from workflow_scripts.laws.scaling.law import Law
 
 NEVER = {
     KAPLAN_STEPS: "it takes the steps to a loss at batches well above and below the critical one",
-    CRITICAL_BATCH: "it takes the steps to one loss at several batches",
     DATA_CONSTRAINED: "runs end at their best epoch; it takes runs of a fixed number of epochs over sets of several sizes",
 }
 """Laws of the catalogue that a table of runs, a row a run at its best, does not hold: the library fits them to arrays."""
@@ -83,13 +82,16 @@ def choose(runs: pd.DataFrame, n: str, flops: str, unit: str | None) -> Choice:
     return Choice(n, flops, unit or (units.idxmax() if len(units) else "document"))
 
 
-def cases(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
+def cases(runs: pd.DataFrame, choice: Choice, curves: pd.DataFrame | None = None) -> Iterator[Case | Absent]:
     """Every law of the catalogue that the table may hold, each with its points; failed runs set aside.  Laws of
-    fine-tuning are those after the longest pre-training of each source and size."""
+    fine-tuning are those after the longest pre-training of each source and size.  `curves` are those of pre-training
+    (`collect.curve_of`), if there are any."""
     runs = longest_pretraining(runs[runs.status == "ok"], ["init", "n_params"])
     pretrained = runs[runs.arm == "pretrain"]
     here = runs[(runs.unit == choice.unit) | (runs.arm == "zero_shot")]
     yield from _pretraining(pretrained, choice)
+    for corpus, rows in _by_corpus(curves) if curves is not None else ():
+        yield from _learning_curves(f"learning curves on {corpus}", rows, choice)
     yield from _scratch(here[here.arm == "scratch"], choice)
     yield from _finetuning(here[here.arm.isin(["zero_shot", "finetune"])], choice)
     for law, why in NEVER.items():
@@ -114,11 +116,41 @@ def _pretraining(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
                 yield Case(law, of, longest, "test_loss", {"C": choice.flops}, note=note)
         else:
             yield Absent("L(C)", of, f"no column {choice.flops}")
+        if "noise_scale_tokens" in rows.columns:
+            measured = longest[pd.to_numeric(longest["noise_scale_tokens"]) > 0]
+            note = "of the gradient noise scale at the end of pre-training, which stands for the critical batch"
+            yield Case(CRITICAL_BATCH, of, measured, "noise_scale_tokens", {"L": "test_loss"}, note=note)
+        else:
+            yield Absent(CRITICAL_BATCH.name, of, "no column noise_scale_tokens")
         if rows[tokens].max() > 2 * rows[tokens].min() and "d_tokens" in rows.columns:
             yield Case(CHINCHILLA, of, rows, "test_loss", {"N": choice.n, "D": "d_tokens"})
         else:
-            why = "all runs see as many tokens; it takes pre-training at several (column d_tokens)"
+            why = "all runs see as many tokens; it takes pre-training at several (column d_tokens), or learning curves"
             yield Absent("compute-optimal N and D", of, why)
+
+
+AFTER = 0.1
+"""Learning curves count from this share of the longest pre-training on: before, the warm-up and the start are seen."""
+
+
+def _learning_curves(of: str, curves: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
+    """What the curves of one-pass runs say.  Their learning rate is constant and their weights are averages, so that a
+    point of a curve stands for a run that ends there; it is judged on the few tokens that decide when to stop."""
+    rows = curves[curves["d_tokens"] >= AFTER * curves["d_tokens"].max()]
+    note = "a point of a curve stands for a run of that length"
+    sizes = {"N": choice.n, "D": "d_tokens"}
+    for law in (CHINCHILLA, KAPLAN_JOINT):
+        yield Case(law, of, rows, "val_loss", sizes, groups=("n_params", "seed"), note=note)
+    alone = f"{note}; its points are taken as independent"
+    largest = rows[rows["n_params"] == rows["n_params"].max()]
+    for law in (LOSS_OF_D, FLOORED_LOSS_OF_D):
+        of_size = f"{of}, N = {largest[choice.n].iloc[0]:,}"
+        yield Case(law, of_size, largest, "val_loss", {"D": "d_tokens"}, note=alone)
+    means = rows.groupby(["n_params", "d_tokens"])[[choice.flops, "val_loss"]].mean()
+    frontier = compute_frontier(means[choice.flops], means["val_loss"])
+    efficient = pd.DataFrame({choice.flops: frontier.flops, "val_loss": frontier.loss})
+    for law in (LOSS_OF_C, FLOORED_LOSS_OF_C):
+        yield Case(law, f"{of}, compute-efficient", efficient, "val_loss", {"C": choice.flops}, note=alone)
 
 
 def _by_corpus(pretrained: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
