@@ -219,7 +219,14 @@ def pair_cells(tmp_path: Path) -> Path:
         for size, n_params in (("6k", 6_144), ("25k", 24_576), ("98k", 98_304)):
             for d in (6_000, 20_000, 60_000):
                 value = 1 + factor * (6_000 / d) ** 0.5 * (n_params / 24_576) ** 0.1
-                row = {"experiment": name, "source": "english", "target": target, "unit": "excerpt", "size": size}
+                row = {
+                    "experiment": name,
+                    "simulated": False,
+                    "source": "english",
+                    "target": target,
+                    "unit": "excerpt",
+                    "size": size,
+                }
                 row |= {"n_params": n_params, "d_f_bytes": 1.1 * d, "censored": "none", "multiplier": value}
                 rows.append(row | {"multiplier_low": 0.9 * value, "multiplier_high": 1.1 * value})
     cells = pd.DataFrame(rows)
