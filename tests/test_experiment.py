@@ -159,14 +159,14 @@ def test_a_mixture_is_a_source_of_its_parts(with_code):
     assert experiment.used_corpora == ["python", "english", "code"]
     assert experiment.shares("both") == {"english": 0.75, "code": 0.25}
     needs = experiment.data_needs()
-    assert needs["english"]["train"] == {"tokens": 3_100_000}
-    assert needs["code"]["train"] == {"tokens": 775_000}
+    assert needs["english"]["train"] == {"tokens": 2_500_000}
+    assert needs["code"]["train"] == {"tokens": 625_000}
     (data,) = {
         canonical_json(experiment.specification(run)["data"])
         for run in experiment.runs
         if run.arm == "pretrain" and run.source == "both" and run.seed == 1
     }
-    assert data == ('{"corpus":"both.seed1","shares":{"code":0.25,"english":0.75},"tokens":3100000,"unit_tokens":null}')
+    assert data == ('{"corpus":"both.seed1","shares":{"code":0.25,"english":0.75},"tokens":2500000,"unit_tokens":null}')
 
 
 def test_a_second_source_leaves_the_runs_of_the_first_as_they_are(config, with_code):

@@ -354,9 +354,9 @@ class Experiment(Strict):
         else:
             excerpt = self.excerpt_tokens if run.unit == "excerpt" else None
             data = {"corpus": self.target, "unit_tokens": excerpt, "characters": run.characters}
-        recipe = self.recipe.model_dump()
+        recipe = self._constants["recipe"]
         if run.sweep:
-            recipe[run.sweep] *= run.factor
+            recipe = recipe | {run.sweep: recipe[run.sweep] * run.factor}
         before = None if run.arm in ("pretrain", "scratch") else self.specification(self.pretraining_of(run))
         return {
             **self._truth(run),
@@ -364,7 +364,7 @@ class Experiment(Strict):
             "data": data,
             "seed": run.seed,
             "recipe": recipe,
-            "evaluation": {**self.evaluation.model_dump(), "unit_tokens": self.excerpt_tokens},
+            "evaluation": self._constants["evaluation"],
             "initial": before,
             "trainable": self.trainable if run.arm == "finetune" else "all",
         }
@@ -374,8 +374,17 @@ class Experiment(Strict):
         if self.simulated is None:
             return {}
         law = None if run.arm in ("pretrain", "scratch") else self.simulated.laws[run.source].model_dump()
-        noise = asdict(self.simulated.noise)
-        return {"simulated": {"law": law, "loss": self.simulated.loss.model_dump(), "noise": noise}}
+        return {"simulated": {"law": law, **self._constants["truth"]}}
+
+    @cached_property
+    def _constants(self) -> dict[str, Any]:
+        """What the specifications of all runs share: made once, for grids of 10,000 cells."""
+        truth = self.simulated
+        return {
+            "recipe": self.recipe.model_dump(),
+            "evaluation": {**self.evaluation.model_dump(), "unit_tokens": self.excerpt_tokens},
+            "truth": {"loss": truth.loss.model_dump(), "noise": asdict(truth.noise)} if truth else None,
+        }
 
     def labels(self) -> dict[str, dict[str, str]]:
         """Run folder -> the run's place in the experiment, as it stands in `runs.parquet`."""

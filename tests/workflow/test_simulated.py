@@ -95,13 +95,14 @@ def test_a_simulated_run_under_a_measured_ones_name_is_refused(simulated, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["text-to-python", "languages", "languages-spanish", "languages-chinese"])
-def test_a_paper_scale_experiment_is_planned_without_its_dumps(pristine, name):
+def test_a_paper_scale_experiment_is_planned_without_its_dumps(pristine, tmp_path, name):
+    project = pristine.copy(tmp_path / "project")
     path = f"config/experiments/{name}.yaml"
-    code, output = pristine.run("snakemake", "-n", "--quiet", "rules", "--configfile", path)
+    code, output = project.run("snakemake", "-n", "--quiet", "rules", "--configfile", path)
     assert code == 0, output
     assert "no file matches 'dumps/" in output
     assert "pretrain" in output
-    code, output = pristine.run("snakemake", "--configfile", path)
+    code, output = project.run("snakemake", "--configfile", path)
     assert code != 0
     assert "no file matches 'dumps/" in output
     assert "Traceback" not in output
