@@ -81,7 +81,7 @@ rule design:
         f"{RESULTS}/logs/laws/design.log",
     conda:
         ENVIRONMENT
-    threads: workflow.cores
+    threads: 4
     resources:
         mem_mb=2000,
         runtime=60,

@@ -34,7 +34,7 @@ PREFIX_STEP = 0.01
 """Of the lattice in ln D on which the noise of nested prefixes is drawn."""
 LARGEST_LN_D = 40.0
 DOCUMENT_TOKENS = 1000
-EVALUATIONS = 12
+EVALUATIONS = 40
 
 
 def luck(*what: Any) -> np.random.Generator:
