@@ -95,14 +95,19 @@ def test_a_simulated_run_under_a_measured_ones_name_is_refused(simulated, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["text-to-python", "languages", "languages-spanish", "languages-chinese"])
-def test_a_paper_scale_experiment_is_planned_without_its_dumps(pristine, tmp_path, name):
-    project = pristine.copy(tmp_path / "project")
-    path = f"config/experiments/{name}.yaml"
-    code, output = project.run("snakemake", "-n", "--quiet", "rules", "--configfile", path)
+def test_a_paper_scale_experiment_is_planned_without_its_dumps(pristine, name):
+    code, output = pristine.run(
+        "snakemake", "-n", "--quiet", "rules", "--configfile", f"config/experiments/{name}.yaml"
+    )
     assert code == 0, output
     assert "no file matches 'dumps/" in output
     assert "pretrain" in output
-    code, output = project.run("snakemake", "--configfile", path)
+
+
+def test_but_not_started(pristine, tmp_path):
+    project = pristine.copy(tmp_path / "project")
+    code, output = project.run("snakemake", "--configfile", "config/experiments/languages.yaml")
     assert code != 0
-    assert "no file matches 'dumps/" in output
+    assert "corpora.german.oscar.path: no file matches 'dumps/oscar/de/*.jsonl.zst'" in output
     assert "Traceback" not in output
+    assert not (project.folder / "results" / "languages").exists()
