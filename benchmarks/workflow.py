@@ -134,6 +134,7 @@ def collect(folder: Path, experiment: Experiment) -> Cost:
 
 def project(folder: Path, cells: int, *, apart: bool) -> tuple[Experiment, str]:
     """Sets up a checkout in `folder`; returns the experiment and its table of runs."""
+    folder.mkdir()
     for part in PARTS:
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
