@@ -1,5 +1,5 @@
 # make run    the experiment of config/config.yaml, or CONFIG=config/experiments/NAME.yaml
-# make plan   how long it will take and how much memory, before anything is trained
+# make plan   how long it will take and how much memory, before anything is trained; GPU=h100: on a GPU that is not here
 # make test   every test
 # make lint   format and lint of Python and rules        make lock   new versions in envs/requirements.txt
 # make coverage   do intervals of planted laws hold the truth? (minutes; keeps benchmarks/coverage.csv)
@@ -15,7 +15,7 @@ run: .venv/ready
 	@$(BIN)/python -m workflow_scripts.launch --configfile $(CONFIG)
 
 plan: .venv/ready
-	@$(BIN)/python -m workflow_scripts.training.estimate --configfile $(CONFIG)
+	@$(BIN)/python -m workflow_scripts.training.estimate --configfile $(CONFIG) $(if $(GPU),--gpu $(GPU))
 
 test: .venv/ready
 	@$(BIN)/python -m pytest

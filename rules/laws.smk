@@ -72,3 +72,22 @@ rule scaling:
     shell:
         "python -m workflow_scripts.laws scaling {input.runs} --curves {input.curves} --unit {params.unit}"
         " --out {output} 2>&1 | tee {log} >&2"
+
+
+rule design:
+    output:
+        f"{RESULTS}/laws/design.csv",
+    log:
+        f"{RESULTS}/logs/laws/design.log",
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        experiment=EXPERIMENT.model_dump_json(),
+        code=code_hash("workflow_scripts.laws.design"),
+    shell:
+        "python -m workflow_scripts.laws.design --experiment {params.experiment:q} --workers {threads} --out {output}"
+        " 2>&1 | tee {log} >&2"

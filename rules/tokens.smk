@@ -1,4 +1,4 @@
-# documents -> one tokenizer, a flat token file a corpus and split.
+# documents -> one tokenizer, a flat token file a corpus and split; mixtures of corpora.
 
 
 rule tokenizer:
@@ -66,3 +66,31 @@ rule capacity:
     shell:
         "python -m workflow_scripts.tokens.capacity --needs {params.needs:q} --tokens {params.tokens} --out {output}"
         " 2>&1 | tee {log} >&2"
+
+
+rule mix:
+    input:
+        parts=lambda wildcards: [
+            f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.shares(wildcards.source)
+        ],
+        capacity=f"{RESULTS}/tokens/capacity.json",
+    output:
+        bins=[f"{RESULTS}/tokens/{{source}}.seed{{seed}}/{split}.bin" for split in SPLITS],
+        documents=f"{RESULTS}/tokens/{{source}}.seed{{seed}}/documents.parquet",
+        manifest=f"{RESULTS}/tokens/{{source}}.seed{{seed}}/manifest.json",
+    log:
+        f"{RESULTS}/logs/tokens/{{source}}.seed{{seed}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        tokens=subpath(input.capacity, parent=True),
+        parts=lambda wildcards: [f"{corpus}={share!r}" for corpus, share in EXPERIMENT.shares(wildcards.source).items()],
+        train_tokens=EXPERIMENT.pretrain.tokens,
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("workflow_scripts.tokens.mix"),
+    shell:
+        "python -m workflow_scripts.tokens.mix --tokens {params.tokens} --parts {params.parts}"
+        " --train-tokens {params.train_tokens} --seed {wildcards.seed} --out-dir {params.folder} 2>&1 | tee {log} >&2"

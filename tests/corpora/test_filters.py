@@ -35,7 +35,13 @@ def outcome(text: str, names, path: str = "", language: str | None = None) -> tu
 def test_every_name_has_its_filter_and_every_kind_its_defaults():
     functions = [text_filters.CUTS, text_filters.DROPS, code_filters.CUTS, code_filters.DROPS]
     assert sorted(name for part in functions for name in part) == sorted(NAMES)
-    assert {form.kind for form in FORMATS} | {"books", "hub", "packages", "packages of python"} == set(DEFAULTS)
+    assert {form.kind for form in FORMATS} | {
+        "books",
+        "hub",
+        "packages",
+        "packages of python",
+        "packages of code",
+    } == set(DEFAULTS)
 
 
 @pytest.mark.parametrize("kind", ["webtext", "common_crawl", "oscar", "wikipedia"])
@@ -145,6 +151,43 @@ def test_code_that_nobody_wrote_or_reads_is_dropped(path, text, reason):
     kept, counts = outcome(text, {*PYTHON_NAMES, *DEFAULTS["github"]}, path)
     assert list(counts["dropped"]) == ([reason] if reason else [])
     assert (kept == text) == (reason is None)
+
+
+C_CODE = "template <typename T>\nT twice(T x) {\n  return x + x;  // as is\n}\n" * 12
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "reason"),
+    [
+        ("app/a.js", C_CODE, None),
+        ("include/contest.h", C_CODE, None),
+        ("app/static/vendor/jquery.js", C_CODE, "vendored"),
+        ("app/node_modules/x/a.js", C_CODE, "dependencies"),
+        ("app/a.min.mjs", C_CODE, "minified"),
+        ("app/dist/a.js", C_CODE, "generated"),
+        ("app/models/a.d.ts", C_CODE, "generated"),
+        ("app/a.spec.js", C_CODE, "tests"),
+        ("core/a_test.cc", C_CODE, "tests"),
+        ("include/tests/a.h", C_CODE, "tests"),
+        ("moment/locale/fr.js", C_CODE, "migrations"),
+        ("app/i18n/fr.ts", C_CODE, "migrations"),
+        ("a.js", C_CODE + "x" * 1001, "minified"),
+        ("a.h", "int x;\n", "short_file"),
+        ("a.cu", f"// Automatically generated\n{C_CODE}", "generated"),
+    ],
+)
+@pytest.mark.parametrize("reader", ["cpp", "cuda", "javascript", "typescript"])
+def test_files_of_other_languages_that_nobody_wrote_or_reads_are_dropped(reader, path, text, reason):
+    code = PackageSource(kind="packages", package="any", reader=reader)
+    assert code.is_code
+    kept, counts = outcome(text, code.filter_names, path)
+    assert list(counts["dropped"]) == ([reason] if reason else [])
+    assert (kept == text) == (reason is None)
+
+
+@pytest.mark.parametrize("path", ["a/dist/core.py", "a/i18n/fr.py", "specs/core.py", "a/core.spec.py"])
+def test_what_marks_files_of_other_languages_drops_no_python(path):
+    assert outcome(CODE, PYTHON_NAMES, path)[0] == CODE
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,18 @@ from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_ru
 
 @pytest.fixture(scope="session")
 def make_laws(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Writes the laws folder of some runs and returns it; `change` and `change_law` alter the cells and, in place, the
-    laws of the sources after the fit."""
+    """Writes the laws folder of some runs, which stand for measured ones unless `simulated`, and returns it; `change` and
+    `change_law` alter the cells and, in place, the laws of the sources after the fit."""
 
     def make(
         runs: pd.DataFrame | None = None,
         d_f: tuple[int, int] = (6_000, 60_000),
         change: Callable[[pd.DataFrame], pd.DataFrame] = lambda cells: cells,
         change_law: Callable[[dict[str, Any]], None] = lambda law: None,
+        simulated: bool = False,
     ) -> Path:
         folder = tmp_path_factory.mktemp("laws")
-        runs = simulate_runs() if runs is None else runs
+        runs = (simulate_runs() if runs is None else runs).assign(simulated=simulated)
         runs.to_parquet(folder / "runs.parquet")
         checked = check_runs(runs)
         laws = write_results(checked, fit_runs(checked, Fit(d_f=d_f, draws=100), "excerpt"), folder)

@@ -23,6 +23,7 @@ from workflow_scripts.figures.report import typeset
 from workflow_scripts.figures.tables import COEFFICIENTS, Laws
 from workflow_scripts.figures.words import count, interval, number
 from workflow_scripts.laws.plan import report_section
+from workflow_scripts.laws.simulate import Planted, simulate_runs
 
 CAPTIONS = Path(__file__).parents[2] / "config" / "report"
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -131,7 +132,7 @@ def test_the_headline_stands_in_the_report(html: str, laws_folder: Path) -> None
 
 def test_every_cell_is_a_row_of_the_report(html: str, laws_folder: Path) -> None:
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
-    shown = [row[1:8] for row in rows if len(row) == 12]
+    shown = [row[1:8] for row in rows if len(row) == 14]
     cells = Laws(laws_folder).effective_data
     assert (cells["limit"] == "none").any()
     wanted = []
@@ -141,6 +142,7 @@ def test_every_cell_is_a_row_of_the_report(html: str, laws_folder: Path) -> None
         ]
         ends = [end.replace("no interval", "–") for end in ends]
         wanted.append([cell.unit, cell.size, count(cell.d_f), count(cell.d_e), ends[0], count(cell.d_t), ends[1]])
+    assert {row[13] for row in rows if len(row) == 14} == {number(loss, 4) for loss in cells["test_bits_per_byte"]}
     assert len(shown) == len(cells)
     assert [row for row in wanted if row not in shown] == []
 
@@ -302,6 +304,30 @@ def test_whether_two_sources_share_exponents_is_said(make_report: Report, make_l
     found = Laws(folder).across_sources["differences"]["beta"]
     assert "β by source: english minus german" in text
     assert f"(p = {found['p_value_of_shared']:.2g})" in text
+
+
+def test_a_mixture_is_judged_beside_its_part_and_counted_by_part(
+    make_laws: Callable[..., Path], text_counts: tuple[Path, Path], experiment: dict, tmp_path: Path
+) -> None:
+    english = simulate_runs()
+    mixture = simulate_runs(source="text_and_code", planted=Planted(k=900.0, alpha=0.02), random_seed=1)
+    laws = Laws(make_laws(pd.concat([english, mixture[mixture["init"] == "text_and_code"]])))
+    config = copy.deepcopy(experiment)
+    config["corpora"]["code"] = config["corpora"]["english"]
+    config["mixtures"] = {"text_and_code": {"english": 1, "code": 1}}
+    config["pretrain"]["sources"] = ["english", "text_and_code"]
+    parsed = Experiment.parse(config, "here")
+    (table,) = report_laws.mixed(laws, parsed)
+    assert [row[-1] for row in table["rows"][1:]] == ["smaller α: supported", "larger k: supported"]
+    assert "“same β, smaller α, larger k” is" in table["sentence"]
+    part = {"share": 0.5, "splits": {"train": {"documents": 9, "characters": 4_000, "bytes": 5_000, "tokens": 2_000}}}
+    for seed in (0, 1):
+        folder = tmp_path / f"text_and_code.seed{seed}"
+        folder.mkdir()
+        (folder / "manifest.json").write_text(json.dumps({"parts": {"english": part, "code": part}}))
+    assert report_tables.mixtures(tmp_path, parsed)[0] == [
+        *("Text and code", "0", "English", "50%", "9", "4k", "5k", "2k")
+    ]
 
 
 def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> None:

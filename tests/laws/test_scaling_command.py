@@ -10,7 +10,7 @@ import pytest
 
 from workflow_scripts.laws.__main__ import main
 from workflow_scripts.laws.runs import NEEDED
-from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
+from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, PUBLISHED
 from workflow_scripts.laws.scaling.command import sentences
 from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_runs
 
@@ -128,6 +128,19 @@ def test_pretraining_at_several_lengths_gives_the_best_use_of_compute(runs, comm
     assert second["flops"] == pytest.approx(10 * first["flops"])
     assert first["n"]["low"] < first["n"]["estimate"] < first["n"]["high"]
     assert "FLOPs (6 N D) are best spent on N =" in words
+
+
+def test_published_exponents_stand_beside_the_fitted_ones(runs, command):
+    result, words = command(runs)
+    assert entry(result, "L(N)", "english")["published"] == [
+        {"parameter": "alpha", "value": 0.076, "by": "Kaplan"},
+        {"parameter": "alpha", "value": 0.07, "by": "Henighan"},
+    ]
+    assert "published: alpha 0.076 (Kaplan), alpha 0.07 (Henighan)" in words
+    named = {one["law"]: one for one in result["laws"] if one["published"]}
+    for name, exponents in PUBLISHED.items():
+        for parameter, _, _ in exponents if name in named else ():
+            assert parameter in named[name]["parameters"]
 
 
 def test_runs_at_their_budget_stay_out(runs, command):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.training import estimate
-from workflow_scripts.training.estimate import best_step, expected_cost, expected_steps
+from workflow_scripts.training.expected import START_SECONDS, best_step, expected_cost, expected_steps
 
 MACHINE = {"seconds_per_step": 0.01, "seconds_per_evaluated_token": 1e-5, "memory_mb": 400.0}
 
@@ -48,7 +48,7 @@ def test_the_quickstart_is_met_within_a_factor_of_one_and_a_half(experiment):
 def test_jobs_hold_their_runs_and_sizes_ask_for_their_longest_job(experiment):
     found = estimate.estimate(experiment, dict.fromkeys(experiment.shapes, MACHINE))
     runs = sum(run["seconds"] for run in found["runs"].values())
-    assert sum(found["jobs"].values()) == pytest.approx(runs + estimate.START_SECONDS * len(found["jobs"]))
+    assert sum(found["jobs"].values()) == pytest.approx(runs + START_SECONDS * len(found["jobs"]))
     longest = max(seconds for job, seconds in found["jobs"].items() if "/124k/" in job)
     assert found["sizes"]["124k"]["runtime"] >= 1.5 * longest / 60
     assert found["sizes"]["124k"]["mem_mb"] == 600

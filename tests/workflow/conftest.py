@@ -102,11 +102,11 @@ class Project:
         return process.returncode, output
 
     def launch(self, *arguments):
-        return self.run("workflow_scripts.launch", "--configfile", "tiny.yaml", *arguments)
+        return self.run("workflow_scripts.launch", "--configfile", self.config.name, *arguments)
 
     def snakemake(self, *arguments):
         """`snakemake ARGUMENTS`, with the target before `--configfile`, which takes all that follows it."""
-        return self.run("snakemake", *arguments, "--configfile", "tiny.yaml")
+        return self.run("snakemake", *arguments, "--configfile", self.config.name)
 
     def planned(self, *arguments):
         """Rule -> number of jobs that Snakemake would run."""
@@ -120,7 +120,7 @@ class Project:
         return counts
 
     def results(self, *parts):
-        return self.folder.joinpath("results", "tiny", *parts)
+        return self.folder.joinpath("results", yaml.safe_load(self.config.read_text())["experiment"], *parts)
 
 
 def kill(process, *, with_jobs):

@@ -38,6 +38,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "github": (*CODE, *REPOSITORIES),
     "packages": TEXT,
     "packages of python": (*CODE, *PYTHON),
+    "packages of code": (*CODE, *REPOSITORIES, *PYTHON),
 }
 
 

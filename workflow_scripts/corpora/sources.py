@@ -21,6 +21,8 @@ def _whole(value: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else value
 
 
+CODE_READERS = ("python", "cpp", "cuda", "javascript", "typescript")
+"""Readers of packages (`packages.py`) whose documents are files of code."""
 Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
 
 
@@ -44,7 +46,7 @@ class AnySource(Strict):
 
     @property
     def filter_names(self) -> frozenset[str]:
-        return filters_of("packages of python" if self.is_code and self.kind == "packages" else self.kind, self.filters)
+        return filters_of(self.kind, self.filters)
 
     @property
     def is_code(self) -> bool:
@@ -61,8 +63,13 @@ class PackageSource(AnySource):
     """Name of the function in `workflow_scripts/corpora/packages.py` that reads this wheel."""
 
     @property
+    def filter_names(self) -> frozenset[str]:
+        kind = "packages of python" if self.reader == "python" else "packages of code" if self.is_code else self.kind
+        return filters_of(kind, self.filters)
+
+    @property
     def is_code(self) -> bool:
-        return self.reader == "python"
+        return self.reader in CODE_READERS
 
 
 class ReadSource(AnySource):

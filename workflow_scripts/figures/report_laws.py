@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.report_tables import Rows
 from workflow_scripts.figures.tables import Laws, has_estimate
 from workflow_scripts.figures.words import count, interval, number, title_of
+from workflow_scripts.laws.claims import ALIKE, CLAIMS, PAPER, claims, overall
 from workflow_scripts.laws.plan import report_section
 from workflow_scripts.laws.planning.forecast import PlanError
 from workflow_scripts.laws.scaling import allocation
@@ -63,6 +65,35 @@ def _moved(step: dict[str, Any]) -> str:
 def shared(laws: Laws) -> list[str]:
     """Whether sources share alpha and beta, in words."""
     return [greek(sentence) for sentence in across_sources(laws.across_sources)]
+
+
+def mixed(laws: Laws, experiment: Experiment) -> list[dict[str, Any]]:
+    """Each mixture beside each of its parts that is a source alone: the paper's claim, as a table and a sentence."""
+    tables = []
+    for mixture in experiment.used_mixtures:
+        for plain in experiment.shares(mixture):
+            if found := claims(laws.across_sources, mixture, plain):
+                rows = [
+                    [
+                        "ln k" if claim.name == "ln_k" else GREEK[claim.name],
+                        f"{number(claim.estimate)} ({interval(claim.low, claim.high)})",
+                        number(PAPER[claim.name]),
+                        number(claim.smallest_seen),
+                        f"{CLAIMS[claim.name]}: {claim.verdict}",
+                    ]
+                    for claim in found
+                ]
+                title = f"{title_of(mixture)} beside {title_of(plain)}"
+                tables.append({"title": title, "rows": rows, "sentence": _claimed(title, overall(found))})
+    return tables
+
+
+def _claimed(title: str, verdict: str) -> str:
+    return (
+        f"{title}: “same β, smaller α, larger k” is {verdict} here. A sign is decided by the 95 % interval of the "
+        f"difference; β counts as the same if the whole interval lies within ±{number(ALIKE)}, the difference of the "
+        "paper's two α. A difference smaller than the smallest that the runs had a chance of 80 % to see says nothing."
+    )
 
 
 def over_p(laws: Laws) -> list[str]:
@@ -191,19 +222,38 @@ def plan(laws: Laws) -> dict[str, Any]:
 
 
 def around(laws: Laws) -> Rows:
-    """The scaling laws that the runs support, with their parameters and intervals."""
+    """The scaling laws that the runs support, with their parameters and intervals, and what others found."""
     rows = []
     for law in laws.scaling["laws"]:
         parameters = ", ".join(f"{greek(name)} {_parameter(value)}" for name, value in law["parameters"].items())
         status = law["status"] + (f": {', '.join(law['on_bound'])}" if law["on_bound"] else "")
         status += f"; {law['note']}" if law["note"] else ""
-        rows.append([law["of"], greek(law["equation"]), parameters, str(law["n_points"]), greek(status)])
+        points, published = str(law["n_points"]), _published(law["published"])
+        rows.append([law["of"], greek(law["equation"]), parameters, published, points, greek(status)])
     return rows
 
 
-def compute_optimal(laws: Laws) -> list[str]:
-    """The best use of compute by the fit of the surface, and by the two approaches that are biased."""
-    return allocation.sentences(laws.scaling["allocations"], laws.scaling["approaches"], words=_parameter)
+def compute_optimal(laws: Laws) -> Rows:
+    """The best N and tokens for the compute of the largest run and ten times that, with the exponent of N in compute."""
+    return [
+        [
+            one["of"],
+            number(one["flops"]) + ("" if one["measured"] else ", beyond the runs"),
+            *(_parameter(one[name]) for name in ("n", "d_tokens", "exponent")),
+            _published(one["published"]),
+        ]
+        for one in laws.scaling["allocations"]
+    ]
+
+
+def approaches(laws: Laws) -> list[str]:
+    """The best use of compute by the two approaches that are biased."""
+    return allocation.approach_sentences(laws.scaling["approaches"])
+
+
+def _published(exponents: list[dict[str, Any]]) -> str:
+    """`α 0.076 (Kaplan), α 0.070 (Henighan)`."""
+    return ", ".join(f"{greek(one['parameter'])} {number(one['value'])} ({one['by']})" for one in exponents) or "–"
 
 
 def _parameter(value: dict[str, float | None]) -> str:

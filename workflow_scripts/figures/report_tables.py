@@ -24,6 +24,11 @@ REMARKS = {
     "news": "news articles; that they are free to use rests on the word of the package's author",
     "wikipedia_english": "introductions of Wikipedia articles (CC BY-SA 4.0)",
     "wikibooks_english": "Wikibooks (CC BY-SA 4.0)",
+    "german_wiktionary": "a dictionary's glosses, not running prose (CC BY-SA 4.0)",
+    "wikipedia_spanish": "introductions of Wikipedia articles (CC BY-SA 4.0)",
+    "wikipedia_french": "introductions of Wikipedia articles (CC BY-SA 4.0)",
+    "wikibooks_german": "Wikibooks (CC BY-SA 4.0)",
+    "china_law": "statutes, a single register",
 }
 """What a reader of results should know of a source, by the reader of its package."""
 
@@ -73,6 +78,17 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def data(corpora: Path, tokens: Path, experiment: Experiment) -> dict[str, Any]:
+    """Where the data came from: `documents`, `languages`, `splits` and `mixtures` (rows), `provenance` (sentences)."""
+    return {
+        "documents": documents(corpora, experiment),
+        "languages": languages(corpora, experiment),
+        "splits": splits(corpora, tokens, experiment),
+        "mixtures": mixtures(tokens, experiment),
+        "provenance": provenance(corpora, experiment),
+    }
 
 
 def documents(corpora: Path, experiment: Experiment) -> Rows:
@@ -140,6 +156,19 @@ def splits(corpora: Path, tokens: Path, experiment: Experiment) -> Rows:
     return rows
 
 
+def mixtures(tokens: Path, experiment: Experiment) -> Rows:
+    """What each mixture is made of, a row a seed and part of its training text."""
+    rows = []
+    for mixture in experiment.used_mixtures:
+        for seed in experiment.seeds:
+            parts = read_document(tokens / experiment.tokens_of(mixture, seed) / "manifest.json")["parts"]
+            for part, some in parts.items():
+                counts = some["splits"]["train"]
+                sizes = [count(counts[unit]) for unit in ("documents", "characters", "bytes", "tokens")]
+                rows.append([title_of(mixture), str(seed), title_of(part), f"{some['share']:.0%}", *sizes])
+    return rows
+
+
 def provenance(corpora: Path, experiment: Experiment) -> list[str]:
     """Duplicates and leaks removed, and what is narrow about the corpora, in sentences."""
     found = read_document(corpora / "splits.json")
@@ -164,8 +193,10 @@ def provenance(corpora: Path, experiment: Experiment) -> list[str]:
 
 
 def effective_data(laws: Laws) -> Rows:
-    """Every cell; D_F = 0 is the pre-trained model before fine-tuning."""
-    rows = []
+    """Every cell; D_F = 0 is the pre-trained model before fine-tuning.  D_F in bytes and the loss in bits per byte, at the
+    end, are what compares with experiments in other languages."""
+    rows, tuned_runs = [], laws.all_runs[laws.all_runs["arm"] == "finetune"]
+    in_bytes = tuned_runs.groupby(["unit", "d_chars"])["d_bytes"].mean()
     for cell in laws.effective_data.sort_values(["source", "unit", "n_params", "d_f"]).itertuples():
         sign, d_e, tuned = LIMITS[cell.limit], cell.d_e_known, cell.d_f > 0
         rows.append(
@@ -182,6 +213,8 @@ def effective_data(laws: Laws) -> Rows:
                 f"{sign}{number(1 - cell.d_f / d_e)}" if tuned else "–",
                 cell.regime,
                 "yes" if cell.in_fit else "no",
+                count(in_bytes[cell.unit, cell.d_f]) if tuned else "0",
+                number(cell.test_bits_per_byte, 4),
             ]
         )
     return rows
@@ -218,7 +251,10 @@ def _loss(cells: pd.DataFrame, key: tuple[int, int]) -> str:
 
 def scale(laws: Laws, tokens: Path, experiment: Experiment) -> Rows:
     """This experiment beside the paper (Hernandez et al. 2021)."""
-    target = read_document(tokens / experiment.target / "manifest.json")["splits"]["train"]
+    held = "none"
+    if not laws.simulated:
+        train = read_document(tokens / experiment.target / "manifest.json")["splits"]["train"]
+        held = f"{count(train['characters'])} characters"
     pretrain = laws.all_runs[laws.all_runs["arm"] == "pretrain"]
     cells = laws.fine_tuned
     sizes = laws.sizes["size"]
@@ -227,7 +263,7 @@ def scale(laws: Laws, tokens: Path, experiment: Experiment) -> Rows:
         ["N (non-embedding)", span(sizes), "four decades; 1M and 40M are named"],
         ["pre-training", f"{count(experiment.pretrain.tokens)} tokens, {count(pretrain['d_chars'].max())} characters",
          "24G characters of text (and 240G of code)"],
-        ["target text to train on", f"{count(target['characters'])} characters", "22G characters of Python"],
+        ["target text to train on", held, "22G characters of Python"],
         ["D_F", f"{count(given[0])} to {count(given[1])} characters", "three decades and more, from 300k characters"],
         ["sampling unit", ", ".join(sorted(cells["unit"].unique())), "document"],
         ["context", f"{experiment.model.n_ctx} tokens", "2,048 tokens"],

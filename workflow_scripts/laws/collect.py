@@ -30,6 +30,7 @@ OF_A_CURVE = (
     "d_chars",
     "d_tokens",
     "batch_tokens",
+    "simulated",
 )
 
 
@@ -56,6 +57,7 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
         "seed": specification["seed"],
         "trainable": specification["trainable"],
         "learning_rate": record["learning_rate"],
+        "simulated": "simulated" in specification,
         "status": record["status"],
         "failure": record["failure"],
         "val_loss": outcome.get("val_loss"),
@@ -88,6 +90,22 @@ def learning_curve(labels: Mapping[str, Any], record: Mapping[str, Any], curve: 
     )
 
 
+def read_record(training: Path, folder: str, experiment: Experiment) -> dict[str, Any]:
+    """The `run.json` of a run.  Raises SystemExit if it is missing, or simulated where the experiment measures or measured
+    where it is simulated."""
+    path = training / folder / "run.json"
+    if not path.exists():
+        raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
+    record = read_json(path)
+    if ("simulated" in record["identity"]["specification"]) != (experiment.simulated is not None):
+        found, expected = ("measured", "simulated") if experiment.simulated else ("simulated", "measured")
+        raise SystemExit(
+            f"{path}: the run is {found}, and those of {experiment.experiment} are {expected}; the two are never mixed:"
+            " delete the run and the manifest of its job beside it, and run again"
+        )
+    return record
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Collect run folders into one table.")
     parser.add_argument("--experiment", required=True, type=json.loads, help="configuration, as JSON")
@@ -95,15 +113,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--curves", required=True, type=Path, help="of pre-training and training from scratch")
     arguments = parser.parse_args(argv)
-    rows, curves = [], []
-    for folder, labels in Experiment.parse(arguments.experiment, "--experiment").labels().items():
-        path = arguments.training / folder / "run.json"
-        if not path.exists():
-            raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
-        record = read_json(path)
+    experiment, rows, curves = Experiment.parse(arguments.experiment, "--experiment"), [], []
+    for folder, labels in experiment.labels().items():
+        record = read_record(arguments.training, folder, experiment)
         rows.append(row(labels, record))
         if labels["arm"] in ("pretrain", "scratch") and record["status"] == "ok":
-            curves.append(learning_curve(labels, record, pd.read_parquet(path.with_name("curve.parquet"))))
+            curve = pd.read_parquet(arguments.training / folder / "curve.parquet")
+            curves.append(learning_curve(labels, record, curve))
     table = pd.DataFrame(rows).astype({"pretrain_tokens": "Int64", "best_tokens": "Int64"})
     points = pd.concat(curves) if curves else pd.DataFrame(columns=["tokens", "loss", *OF_A_CURVE])
     for place, collected in ((arguments.out, table), (arguments.curves, points)):

@@ -24,7 +24,15 @@ from workflow_scripts.experiment import Fit
 from workflow_scripts.files import write_json, written
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.effective_data import Cells
-from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming, set_aside_sentence
+from workflow_scripts.laws.runs import (
+    SIMULATED,
+    RunsError,
+    add_rename,
+    is_simulated,
+    read_runs,
+    renaming,
+    set_aside_sentence,
+)
 from workflow_scripts.laws.sanity import check_sanity
 from workflow_scripts.laws.sources import sentences as across_sources
 from workflow_scripts.laws.summary import draws_table, summarise
@@ -32,7 +40,8 @@ from workflow_scripts.laws.summary import draws_table, summarise
 
 def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, Any]:
     """Writes the five files into `out`; returns what `transfer_law.json` holds."""
-    law = summarise(fitted)
+    simulated = is_simulated(runs)
+    law = {"simulated": simulated, **summarise(fitted)}
     tables = {
         "effective_data": fitted.table,
         "scratch_curves": scratch_curves(fitted),
@@ -40,8 +49,8 @@ def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, An
     }
     for name, table in tables.items():
         with written(out / f"{name}.parquet") as path:
-            table.to_parquet(path, index=False)
-    write_json(out / "sanity.json", check_sanity(runs))
+            table.assign(simulated=simulated).to_parquet(path, index=False)
+    write_json(out / "sanity.json", {"simulated": simulated, **check_sanity(runs)})
     write_json(out / "transfer_law.json", law)
     return law
 
@@ -71,7 +80,8 @@ def sentences(law: dict[str, Any]) -> str:
         lines += [f"{source}: {fit['status']}"] if fit["k"]["estimate"] is None else _law_lines(source, fit)
         lines += [f"  ! {warning}" for warning in fit["warnings"]]
     lines += across_sources(law["across_sources"])
-    return "\n".join([f"N counts {law['conventions']['N']}, D {law['conventions']['D']}.", *lines])
+    counts = f"N counts {law['conventions']['N']}, D {law['conventions']['D']}."
+    return "\n".join([*([SIMULATED] if law["simulated"] else []), counts, *lines])
 
 
 def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:

@@ -17,7 +17,9 @@ ARMS = ("pretrain", "zero_shot", "finetune", "scratch")
 NEEDED = ("arm", "init", "n_params", "d_chars", "seed", "test_loss")
 LARGEST = 1e18
 """Of counts: far beyond any run, within 64 bits."""
-FLAGS = ("hit_budget", "unstable", "batch_above_noise_scale")
+FLAGS = ("hit_budget", "unstable", "batch_above_noise_scale", "simulated")
+SIMULATED = "SIMULATED: drawn from a planted law; nothing here was measured."
+"""What stands above every result that rests on simulated runs."""
 DEFAULTS = {"unit": "document", "status": "ok"} | dict.fromkeys(FLAGS, False)
 """Values of absent columns and cells: the paper's sampling unit; every run finished, and nothing is known against it."""
 CELL = ["arm", "init", "pretrain_tokens", "unit", "n_params", "d_chars"]
@@ -104,6 +106,7 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
         runs["size"] = runs.n_params.astype(str)
     runs["size"] = runs["size"].astype(str)
     _check_values(runs)
+    _check_one_kind(runs)
     _check_duplicates(runs)
     return runs.sort_values([*CELL, "seed"], kind="stable").reset_index(drop=True)
 
@@ -139,6 +142,20 @@ def _check_values(runs: pd.DataFrame) -> None:
     usable = (loss > 0) & np.isfinite(loss)
     _require(runs, usable | (runs.status != "ok"), "test_loss", "a finite, positive loss in nats per token")
     runs["test_loss"] = loss.astype(float)
+
+
+def _check_one_kind(runs: pd.DataFrame) -> None:
+    if runs.simulated.nunique() > 1:
+        drawn, measured = runs.index[runs.simulated][0], runs.index[~runs.simulated][0]
+        raise RunsError(
+            f"row {drawn + 1} is simulated ({_describe(runs.loc[drawn])}) and row {measured + 1} is measured"
+            f" ({_describe(runs.loc[measured])}): the two are never mixed; expected a table of one kind"
+        )
+
+
+def is_simulated(runs: pd.DataFrame) -> bool:
+    """Whether the runs of a table from `check_runs` are simulated, all of them."""
+    return bool(runs.simulated.any())
 
 
 def _check_duplicates(runs: pd.DataFrame) -> None:

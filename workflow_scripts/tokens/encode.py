@@ -36,6 +36,8 @@ DOCUMENTS_SCHEMA = pa.schema(
     [("split", pa.string()), ("id", pa.string())]
     + [(name, pa.int64()) for name in ("token_offset", "tokens", "characters", "bytes")]
 )
+FILES = (*(f"{split}.bin" for split in SPLITS), "documents.parquet", "manifest.json")
+"""What a folder of tokens holds."""
 
 
 class Encoder:
@@ -138,8 +140,7 @@ def main(argv: list[str] | None = None) -> None:
             "tokenizer": sha256(arguments.tokenizer),
             "code": code_hash("workflow_scripts.tokens.encode"),
         }
-        names = [*(f"{split}.bin" for split in SPLITS), "documents.parquet", "manifest.json"]
-        outputs = {name: arguments.out_dir / name for name in names}
+        outputs = {name: arguments.out_dir / name for name in FILES}
         produce("tokens", identity, outputs, partial(make_tokens, arguments.documents, rows, arguments.tokenizer))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from workflow_scripts.laws.scaling.catalogue import OPTIMAL_SIZE, published, published_in_words
 from workflow_scripts.laws.scaling.compute import (
     approach_1,
     approach_2,
@@ -44,6 +45,7 @@ def allocations(case: Case, drawn: Draws) -> list[dict[str, Any]]:
             "exponent": drawn.known(exponent),
             "n": drawn.known(lambda p, c=flops: optimal_allocation(p, c).n),
             "d_tokens": drawn.known(lambda p, c=flops: optimal_allocation(p, c).d),
+            "published": published(OPTIMAL_SIZE.name),
         }
         for flops in (largest * factor for factor in BUDGETS)
     ]
@@ -114,13 +116,14 @@ def _second(curve: np.ndarray, n: np.ndarray, flops: np.ndarray, loss: np.ndarra
     return approach_2(budget[chosen], sizes[chosen], losses[chosen])
 
 
-def sentences(allocated: list[dict[str, Any]], approaches: list[dict[str, Any]], words: Callable) -> list[str]:
-    """The best use of compute, in words; `words` says an interval."""
+def sentences(allocated: list[dict[str, Any]], words: Callable) -> list[str]:
+    """The best use of compute by approach 3, in words; `words` says an interval."""
     told = []
     for of in dict.fromkeys(one["of"] for one in allocated):
         mine = [one for one in allocated if one["of"] == of]
         told.append(
-            f"{of}: the compute-optimal N grows with C to the power {words(mine[0]['exponent'])}, by approach 3."
+            f"{of}: the compute-optimal N grows with C to the power {words(mine[0]['exponent'])}, by approach 3"
+            f"{published_in_words(mine[0]['published'])}."
         )
         for one in mine:
             beyond = "" if one["measured"] else "; an extrapolation beyond the largest run"
@@ -128,12 +131,16 @@ def sentences(allocated: list[dict[str, Any]], approaches: list[dict[str, Any]],
                 f"{of}: {one['flops']:.3g} FLOPs (6 N D) are best spent on N = {words(one['n'])} and"
                 f" {words(one['d_tokens'])} tokens{beyond}."
             )
-    for one in approaches:
-        told.append(
-            f"{one['of']}: approach {one['approach']} says the power {one['exponent']:.3f}, and N = {one['n'][0]['n']:,.0f} at"
-            f" {one['n'][0]['flops']:.3g} FLOPs, from {one['n_budgets']} budgets, {one['status']}. {_bias(one)}"
-        )
     return told
+
+
+def approach_sentences(approaches: list[dict[str, Any]]) -> list[str]:
+    """What approaches 1 and 2 say, in words, and how far they are off."""
+    return [
+        f"{one['of']}: approach {one['approach']} says the power {one['exponent']:.3f}, and N = {one['n'][0]['n']:,.0f} at"
+        f" {one['n'][0]['flops']:.3g} FLOPs, from {one['n_budgets']} budgets, {one['status']}. {_bias(one)}"
+        for one in approaches
+    ]
 
 
 def _bias(one: dict[str, Any]) -> str:

@@ -4,8 +4,8 @@
         [--unit UNIT] [--draws M] [--rename NAME=COLUMN ...]
 
 RUNS is CSV or parquet (`runs.py` says which columns), CURVES a table of learning curves (`scaling/learning_curves.py`
-says which).  Writes FILE (JSON): `laws` with parameters and 95 % intervals, `allocations` of compute, the `approaches` to
-them that are biased, `frontiers` with the cross-over, and `absent`; and prints them as sentences.
+says which).  Writes FILE (JSON): `laws` with parameters, 95 % intervals and published exponents, `allocations` of compute,
+the `approaches` to them that are biased, `frontiers` with the cross-over, and `absent`; and prints them as sentences.
 """
 
 from __future__ import annotations
@@ -18,9 +18,18 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts.files import write_json
-from workflow_scripts.laws.runs import RunsError, add_rename, finished, read_runs, renaming, set_aside_sentence
+from workflow_scripts.laws.runs import (
+    SIMULATED,
+    RunsError,
+    add_rename,
+    finished,
+    is_simulated,
+    read_runs,
+    renaming,
+    set_aside_sentence,
+)
 from workflow_scripts.laws.scaling import allocation
-from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
+from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, published, published_in_words
 from workflow_scripts.laws.scaling.fit import Draws, bootstrap, fit
 from workflow_scripts.laws.scaling.law import LawError
 from workflow_scripts.laws.scaling.learning_curves import laws_in_progress, read_points
@@ -54,6 +63,7 @@ def fit_table(
     raced = list(races(runs, choice))
     absent += [one for one in (*raced, *approaches) if isinstance(one, Absent)]
     return {
+        "simulated": is_simulated(runs),
         "conventions": {"N": choice.n, "C": choice.flops, "unit": choice.unit},
         "set_aside": set_aside,
         "laws": laws,
@@ -91,6 +101,7 @@ def _law(case: Case, drawn: Draws) -> Result:
         "n_at_budget_left_out": case.at_budget,
         "note": case.note,
         "deviation_of_log": fitted.deviation,
+        "published": published(case.law.name),
     }
 
 
@@ -106,11 +117,12 @@ def _race(race: Race) -> Result:
 def sentences(result: Result) -> str:
     """What the JSON says, a line a law."""
     conventions = result["conventions"]
-    lines = [f"N is {conventions['N']}, C is {conventions['C']}, the sampling unit is {conventions['unit']}."]
+    lines = [SIMULATED] if result["simulated"] else []
+    lines += [f"N is {conventions['N']}, C is {conventions['C']}, the sampling unit is {conventions['unit']}."]
     if result["set_aside"]:
         lines.append(set_aside_sentence(result["set_aside"]))
     lines += [_law_line(law) for law in result["laws"]]
-    lines += allocation.sentences(result["allocations"], result["approaches"], words=_words)
+    lines += allocation.sentences(result["allocations"], _words) + allocation.approach_sentences(result["approaches"])
     lines += [_race_line(race) for race in result["frontiers"]]
     return "\n".join(lines + [f"no {one['law']} of {one['of']}: {one['why']}" for one in result["absent"]])
 
@@ -124,7 +136,8 @@ def _law_line(law: Result) -> str:
     draws = law["draws"]
     if draws["not_converged"]:
         note += f"; {draws['not_converged']} of {draws['number']} draws did not converge"
-    return f"{law['of']}: {law['equation']}\n  {parameters}\n  {status}; {starts}; {law['n_points']} points{left_out}{note}"
+    fitted = f"{status}; {starts}; {law['n_points']} points{left_out}{note}"
+    return f"{law['of']}: {law['equation']}\n  {parameters}{published_in_words(law['published'])}\n  {fitted}"
 
 
 def _words(value: Result) -> str:
