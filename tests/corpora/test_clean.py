@@ -40,7 +40,7 @@ def run(inputs: list[Path], source: dict | None = None) -> tuple[dict[str, str],
     clean_main([*arguments, "--out", "mine/notes.parquet", "--counts", "mine/notes.json"])
     table = pq.read_table("mine/notes.parquet")
     assert table.column_names == ["id", "text", "source"]
-    assert set(table["source"].to_pylist()) == {"notes"}
+    assert set(table["source"].to_pylist()) <= {"notes"}
     return dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)), json.loads(
         Path("mine/notes.json").read_text()
     )
