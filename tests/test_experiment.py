@@ -138,3 +138,28 @@ def test_a_corpus_without_an_enabled_source_is_refused(config):
 def test_two_sizes_of_one_name_are_refused(config):
     config["model"]["sizes"].append(config["model"]["sizes"][0])
     refused(config, "two sizes share a name")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        ({"corpus": "english", "files": "gpt2", "vocab_size": 300}, "not both"),
+        ({"corpus": "english"}, "257 entries are bytes alone"),
+        ({"vocab_size": 1024}, "257 entries are bytes alone"),
+        ({"corpus": "cobol", "vocab_size": 300}, "tokenizer.corpus: 'cobol' is not one of the corpora"),
+    ],
+)
+def test_a_tokenizer_has_one_origin(tokenizer, message):
+    with open("config/config.yaml") as file:
+        config = yaml.safe_load(file)
+    with pytest.raises(ConfigurationError, match=message):
+        Experiment.parse(config | {"tokenizer": tokenizer}, "mine.yaml")
+
+
+def test_bytes_and_published_vocabularies_need_no_corpus():
+    with open("config/config.yaml") as file:
+        config = yaml.safe_load(file)
+    for tokenizer, entries in [({}, 257), ({"files": "gpt2", "vocab_size": 50257}, 50257)]:
+        experiment = Experiment.parse(config | {"tokenizer": tokenizer}, "mine.yaml")
+        assert experiment.used_corpora == ["python", "english"]
+        assert {shape.vocab_size for shape in experiment.shapes.values()} == {entries}
