@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from workflow_scripts.corpora.clean import Filters, clean
 from workflow_scripts.corpora.clean import main as clean_main
+from workflow_scripts.corpora.count import added
 from workflow_scripts.corpora.count import main as count_main
 from workflow_scripts.corpora.counts import Counts
 from workflow_scripts.corpora.errors import one_message
@@ -154,6 +155,24 @@ def test_the_counts_of_a_source_are_the_sums_of_its_shards(tmp_path):
     assert counts["kept"] == {"documents": 2, "characters": 2 * len(good), "bytes": 2 * len(good.encode())}
     assert counts["set_aside"]["broken_json"]["documents"] == len(counts["set_aside_examples"]) == 1
     assert [entry["path"] for entry in counts["inputs"]] == [f"{tmp_path}/a.txt", f"{tmp_path}/b.jsonl"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["short", "cut"]), st.text(max_size=3)), max_size=30), st.data())
+def test_counts_do_not_depend_on_the_shards(dropped, data):
+    """Neither sums nor examples, also of the same text under several names."""
+
+    def counted(rows) -> dict:
+        counts = Counts()
+        for row in rows:
+            reason, text = dropped[row]
+            counts.decode(text, len(text.encode()))
+            counts.drop(reason, f"{row}", text)
+        return counts.summary()
+
+    rows = range(len(dropped))
+    shard_of = [data.draw(st.integers(0, 3)) for _ in rows]
+    shards = [counted(row for row in rows if shard_of[row] == shard) for shard in range(4)]
+    assert added(shards) == counted(rows)
 
 
 def test_a_full_disk_says_what_to_do():

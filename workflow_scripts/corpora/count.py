@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.corpora.counts import BROKEN_EXAMPLES, sampled_examples
 from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.files import read_json, write_json
 
-LIMITED = {"set_aside_examples": 100}
-"""Lists that hold so many entries of a source at most."""
+LIMITED = {"set_aside_examples": lambda entries: entries[:BROKEN_EXAMPLES], "examples": sampled_examples}
+"""What stays of lists that would grow with the number of shards."""
 
 
 def added(counts: Sequence[Any], name: str = "") -> Any:
@@ -27,7 +28,7 @@ def added(counts: Sequence[Any], name: str = "") -> Any:
         keys = dict.fromkeys(key for count in counts for key in count)
         return {key: added([count[key] for count in counts if key in count], key) for key in keys}
     if isinstance(first, list):
-        return [entry for count in counts for entry in count][: LIMITED.get(name)]
+        return LIMITED.get(name, list)([entry for count in counts for entry in count])
     if isinstance(first, int | float):
         return sum(counts)
     if any(count != first for count in counts):
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
             raise CorpusError(
                 f"no document is left of {counts['read']['documents']} "
                 f"(dropped {counts['dropped']}, set aside {counts['set_aside']}); "
-                "check the source or set `enabled: false`"
+                "check the source, its `filters` and `characters`, or set `enabled: false`"
             )
         write_json(arguments.out, counts)
 
