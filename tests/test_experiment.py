@@ -205,3 +205,28 @@ def test_bases_that_go_in_circles_are_refused(tmp_path, monkeypatch):
     (tmp_path / "b.yaml").write_text("base: a.yaml")
     with pytest.raises(ConfigurationError, match=r"base: '.\.yaml' leads back to itself"):
         Experiment.load("a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        ({"corpus": "english", "files": "gpt2", "vocab_size": 300}, "not both"),
+        ({"corpus": "english"}, "257 entries are bytes alone"),
+        ({"vocab_size": 1024}, "257 entries are bytes alone"),
+        ({"corpus": "cobol", "vocab_size": 300}, "tokenizer.corpus: 'cobol' is not one of the corpora"),
+    ],
+)
+def test_a_tokenizer_has_one_origin(tokenizer, message):
+    with open("config/config.yaml") as file:
+        config = yaml.safe_load(file)
+    with pytest.raises(ConfigurationError, match=message):
+        Experiment.parse(config | {"tokenizer": tokenizer}, "mine.yaml")
+
+
+def test_bytes_and_published_vocabularies_need_no_corpus():
+    with open("config/config.yaml") as file:
+        config = yaml.safe_load(file)
+    for tokenizer, entries in [({}, 257), ({"files": "gpt2", "vocab_size": 50257}, 50257)]:
+        experiment = Experiment.parse(config | {"tokenizer": tokenizer}, "mine.yaml")
+        assert experiment.used_corpora == ["python", "english"]
+        assert {shape.vocab_size for shape in experiment.shapes.values()} == {entries}

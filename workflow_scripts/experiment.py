@@ -36,10 +36,29 @@ class Splits(Strict):
 
 
 class Tokenizer(Strict):
-    """Byte-level BPE, trained on the training split of one corpus."""
+    """The byte-level BPE of all corpora of the experiment; with neither `corpus` nor `files`, tokens are bytes.
 
-    corpus: str
-    vocab_size: int = Field(ge=258, le=2**20)
+    It is one, since a target that is encoded otherwise than its source cannot start from the source's embeddings.  A
+    vocabulary a language is an experiment a target, with `corpus` the target: its source is then encoded with it too.
+    """
+
+    corpus: str | None = None
+    """Trained on the training split of this corpus."""
+    files: str | None = None
+    """A folder with GPT-2's `vocab.json` and `merges.txt`, or others in their format."""
+    vocab_size: int = Field(257, ge=257, le=2**20)
+    """Entries, of which 256 are bytes and one is the end of a text."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Tokenizer:
+        if self.corpus is not None and self.files is not None:
+            raise ValueError("train it on a `corpus` or take it from `files`, not both")
+        if (self.vocab_size == 257) != (self.corpus is None and self.files is None):
+            raise ValueError(
+                f"vocab_size {self.vocab_size}: 257 entries are bytes alone, without `corpus` and `files`; with one of "
+                "them there are more"
+            )
+        return self
 
 
 class Shape(Strict):
@@ -190,9 +209,9 @@ class Experiment(Strict):
         corpora, sizes = sorted(self.corpora), [shape.name for shape in self.model.sizes]
         for key, name in [
             ("target", self.target),
-            ("tokenizer.corpus", self.tokenizer.corpus),
             *[("pretrain.sources", source) for source in self.pretrain.sources if source not in self.mixtures],
             *[(f"mixtures.{mixture}", part) for mixture, parts in self.mixtures.items() for part in parts],
+            *([("tokenizer.corpus", self.tokenizer.corpus)] if self.tokenizer.corpus is not None else []),
         ]:
             if name not in self.corpora:
                 raise ValueError(f"{key}: {name!r} is not one of the corpora {corpora}")
@@ -289,7 +308,8 @@ class Experiment(Strict):
     @cached_property
     def used_corpora(self) -> list[str]:
         parts = [corpus for source in self.pretrain.sources for corpus in self.shares(source)]
-        return list(dict.fromkeys([self.target, self.tokenizer.corpus, *parts]))
+        named = [self.target, self.tokenizer.corpus, *parts]
+        return list(dict.fromkeys(name for name in named if name is not None))
 
     @cached_property
     def used_mixtures(self) -> list[str]:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from workflow_scripts.corpora.clean import Filters, clean
 from workflow_scripts.corpora.clean import main as clean_main
+from workflow_scripts.corpora.count import added
+from workflow_scripts.corpora.count import main as count_main
 from workflow_scripts.corpora.counts import Counts
 from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.filters import NAMES
@@ -40,7 +42,7 @@ def run(inputs: list[Path], source: dict | None = None) -> tuple[dict[str, str],
     clean_main([*arguments, "--out", "mine/notes.parquet", "--counts", "mine/notes.json"])
     table = pq.read_table("mine/notes.parquet")
     assert table.column_names == ["id", "text", "source"]
-    assert set(table["source"].to_pylist()) == {"notes"}
+    assert set(table["source"].to_pylist()) <= {"notes"}
     return dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)), json.loads(
         Path("mine/notes.json").read_text()
     )
@@ -128,9 +130,49 @@ def test_counts_always_add_up(raw, names):
 
 
 def test_a_source_of_which_nothing_is_left_ends_with_the_reasons(tmp_path):
+    """Of one shard nothing may be left."""
     (tmp_path / "notes.txt").write_text("short")
-    with pytest.raises(SystemExit, match=r"mine/notes: no document is left of 1 .*too_short.*enabled: false"):
-        run([tmp_path / "notes.txt"])
+    texts, _ = run([tmp_path / "notes.txt"])
+    assert texts == {}
+    with pytest.raises(SystemExit, match=r"mine.json: no document is left of 1 .*too_short.*enabled: false"):
+        count_main(["--counts", "mine/notes.json", "--out", "mine.json"])
+
+
+def test_the_counts_of_a_source_are_the_sums_of_its_shards(tmp_path):
+    good = LANGUAGES["german"]
+    (tmp_path / "a.txt").write_text(good)
+    (tmp_path / "b.jsonl").write_bytes(json_lines([good, "short"]) + b"{")
+    shards = []
+    for name in ("a.txt", "b.jsonl"):
+        run([tmp_path / name], {"kind": "files", "path": "*", "set_aside": 1})
+        shards.append(f"{name}.json")
+        Path("mine/notes.json").rename(shards[-1])
+    (tmp_path / "list").write_text("\n".join(shards) + "\n")
+    count_main(["--counts", f"@{tmp_path}/list", "--out", "mine.json"])
+    counts = json.loads(Path("mine.json").read_text())
+    assert adds_up(counts)
+    assert counts["read"]["documents"] == 4
+    assert counts["kept"] == {"documents": 2, "characters": 2 * len(good), "bytes": 2 * len(good.encode())}
+    assert counts["set_aside"]["broken_json"]["documents"] == len(counts["set_aside_examples"]) == 1
+    assert [entry["path"] for entry in counts["inputs"]] == [f"{tmp_path}/a.txt", f"{tmp_path}/b.jsonl"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["short", "cut"]), st.text(max_size=3)), max_size=30), st.data())
+def test_counts_do_not_depend_on_the_shards(dropped, data):
+    """Neither sums nor examples, also of the same text under several names."""
+
+    def counted(rows) -> dict:
+        counts = Counts()
+        for row in rows:
+            reason, text = dropped[row]
+            counts.decode(text, len(text.encode()))
+            counts.drop(reason, f"{row}", text)
+        return counts.summary()
+
+    rows = range(len(dropped))
+    shard_of = [data.draw(st.integers(0, 3)) for _ in rows]
+    shards = [counted(row for row in rows if shard_of[row] == shard) for shard in range(4)]
+    assert added(shards) == counted(rows)
 
 
 def test_a_full_disk_says_what_to_do():

@@ -16,8 +16,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from workflow_scripts.corpora.clean import main as clean_main
+from workflow_scripts.corpora.fingerprint import main as fingerprint_main
 from workflow_scripts.corpora.split import main as split_main
 from workflow_scripts.tokens.encode import main as encode_main
+from workflow_scripts.tokens.join import main as join_main
 from workflow_scripts.tokens.tokenizer import main as tokenizer_main
 
 WORDS = {
@@ -83,22 +85,24 @@ def tokens(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("languages")
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
-    for language, texts in TEXTS.items():
+    shards = [f"{language}/own/wheel" for language in TEXTS]
+    for (language, texts), shard in zip(TEXTS.items(), shards, strict=True):
         reader, wheel = wheel_of(language, texts)
         Path(f"{language}.whl").write_bytes(wheel)
         source = json.dumps({"kind": "packages", "package": language, "reader": reader})
         arguments = ["--source", source, "--corpus", language, "--name", "own", "--input", f"{language}.whl"]
-        clean_main([*arguments, "--out", f"{language}.parquet", "--counts", f"{language}.json"])
-    documents = [f"{language}={language}.parquet" for language in WORDS]
-    shares = ["--validation", "0.2", "--test", "0.2"]
-    outputs = ["--out", "splits.parquet", "--counts", "splits.json"]
-    split_main(["--documents", *documents, "--target", "german", *shares, *outputs])
-    common = ["--splits", "splits.parquet"]
+        documents = f"documents/{shard}.parquet"
+        clean_main([*arguments, "--out", documents, "--counts", f"documents/{shard}.json"])
+        fingerprint_main(["--documents", documents, "--out", f"fingerprints/{shard}.arrow"])
+    shares = ["--validation", "0.2", "--test", "0.2", "--counts", "splits.json"]
+    split_main(["--corpora", ".", "--shards", *shards, "--target", "german", *shares])
     outputs = ["--out", "tokenizer.json", "--manifest", "tokenizer.manifest.json"]
-    tokenizer_main(["--documents", "english.parquet", *common, "--corpus", "english", "--vocab-size", "270", *outputs])
-    for language in WORDS:
-        arguments = ["--documents", f"{language}.parquet", *common, "--corpus", language]
-        encode_main([*arguments, "--tokenizer", "tokenizer.json", "--out-dir", f"tokens/{language}"])
+    tokenizer_main(["--corpora", ".", "--shards", "english/own/wheel", "--vocab-size", "270", *outputs])
+    tokenizer = ["--tokenizer", "tokenizer.json"]
+    for language, shard in zip(TEXTS, shards, strict=True):
+        files = [f"--{folder}={folder}/{shard}.parquet" for folder in ("documents", "splits")]
+        encode_main([*files, *tokenizer, "--out", f"{language}.arrow"])
+        join_main(["--shards", f"{language}.arrow", *tokenizer, "--out-dir", f"tokens/{language}"])
     patch.undo()
     return folder / "tokens"
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.corpora.dumps import FORMATS, source
 from tests.corpora.test_filters import PROSE
-from workflow_scripts.corpora import clean, report, split
+from workflow_scripts.corpora import clean, count, fingerprint, report, split
 
 WORDS = tuple(dict.fromkeys(PROSE.replace(".", "").replace(",", "").replace(";", "").lower().split()))
 SHARES = ["--validation", "0.2", "--test", "0.2"]
@@ -30,7 +30,7 @@ def text(number: int, kind: str) -> str:
 def run(tmp_path, monkeypatch):
     """Cleans, splits and reports a corpus of every kind; the target is the code."""
     monkeypatch.chdir(tmp_path)
-    documents, counts, number = [], [], 0
+    shards, counts, number = [], [], 0
     for row, form in enumerate(FORMATS):
         folder = tmp_path / f"raw{row}"
         folder.mkdir()
@@ -39,12 +39,14 @@ def run(tmp_path, monkeypatch):
         path = form.write(folder, [*texts, texts[0], "short"])
         corpus, name = ("code" if form.kind == "github" else "text"), f"s{row}"
         given = source(form.kind, characters=4_000 if row == 0 else None).model_dump_json()
-        places = ["--out", f"{corpus}/{name}.parquet", "--counts", f"{corpus}/{name}.json"]
+        shards.append(f"{corpus}/{name}/all")
+        cleaned = f"documents/{shards[-1]}"
+        places = ["--out", f"{cleaned}.parquet", "--counts", f"{cleaned}.json"]
         clean.main(["--source", given, "--corpus", corpus, "--name", name, "--input", str(path), *places])
-        documents.append(f"{corpus}={corpus}/{name}.parquet")
+        count.main(["--counts", f"{cleaned}.json", "--out", f"{corpus}/{name}.json"])
+        fingerprint.main(["--documents", f"{cleaned}.parquet", "--out", f"fingerprints/{shards[-1]}.arrow"])
         counts.append(f"{corpus}={corpus}/{name}.json")
-    places = ["--out", "splits.parquet", "--counts", "splits.json"]
-    split.main(["--documents", *documents, "--target", "code", *SHARES, *places])
+    split.main(["--corpora", ".", "--shards", *shards, "--target", "code", *SHARES, "--counts", "splits.json"])
     arguments = ["--counts", *counts, "--splits", "splits.json", "--out", "report.parquet", "--markdown", "report.md"]
     report.main(arguments)
     return arguments
@@ -69,7 +71,6 @@ def test_every_document_of_every_kind_is_accounted_for(run):
 def test_files_of_different_runs_are_refused(run):
     counts = json.loads(Path("text/s1.json").read_text())
     counts["kept"]["documents"] += 1
-    Path("text/s1.json").unlink()  # a hard link to the store
     Path("text/s1.json").write_text(json.dumps(counts))
     with pytest.raises(
         SystemExit, match=r"^corpora report: text/s1: 14 documents read, but kept \+ dropped \+ set_aside are 15"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.corpora.dumps import json_lines, source
 from workflow_scripts.corpora.clean import make_shard
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.corpora.count import main as count_main
 from workflow_scripts.corpora.inputs import Input
 from workflow_scripts.corpora.sample import Budget, key_of
 
@@ -79,5 +79,6 @@ def test_a_budget_beyond_the_source_takes_all_of_it(tmp_path):
 
 
 def test_a_budget_that_holds_no_document_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"no document is left of 300 .*over_budget"):
-        make(tmp_path / "none", TEXTS, 1, characters=5)
+    make(tmp_path / "none", TEXTS, 1, characters=5)
+    with pytest.raises(SystemExit, match=r"no document is left of 300 .*over_budget.*`characters`"):
+        count_main(["--counts", str(tmp_path / "none" / "counts.json"), "--out", str(tmp_path / "none.json")])

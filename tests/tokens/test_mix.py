@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_scripts.tokens.encode import main as encode_main
+from workflow_scripts.tokens.join import main as join_main
 from workflow_scripts.tokens.mix import main as mix_main
 from workflow_scripts.tokens.mix import quotas
 from workflow_scripts.tokens.tokenizer import train_tokenizer
@@ -25,15 +26,17 @@ def tokens(tmp_path, write_corpora) -> Path:
     source = random.Random(0)
     splits = [*["train"] * 200, *["validation"] * 20, *["test"] * 20]
     texts = {
-        corpus: {"a": [(split, " ".join(source.choices(words, k=source.randint(3, 120)))) for split in splits]}
+        f"{corpus}/a/a": [(split, " ".join(source.choices(words, k=source.randint(3, 120)))) for split in splits]
         for corpus, words in WORDS.items()
     }
     write_corpora(texts)
-    tokenizer = train_tokenizer([text for _, text in texts["english"]["a"]], 264)
+    tokenizer = train_tokenizer([text for _, text in texts["english/a/a"]], 264)
     (tmp_path / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    for corpus in texts:
-        arguments = ["--documents", f"{corpus}_a.parquet", "--splits", "splits.parquet", "--corpus", corpus]
-        encode_main([*arguments, "--tokenizer", "tokenizer.json", "--out-dir", f"tokens/{corpus}"])
+    tokenizer = ["--tokenizer", "tokenizer.json"]
+    for corpus in WORDS:
+        shard = [f"--{folder}={folder}/{corpus}/a/a.parquet" for folder in ("documents", "splits")]
+        encode_main([*shard, *tokenizer, "--out", f"{corpus}.arrow"])
+        join_main(["--shards", f"{corpus}.arrow", *tokenizer, "--out-dir", f"tokens/{corpus}"])
     return tmp_path / "tokens"
 
 
@@ -123,7 +126,7 @@ def test_the_same_mixture_is_made_once(tokens):
 
 
 def test_a_part_that_is_too_small_is_named_with_what_it_holds(tokens):
-    with pytest.raises(SystemExit, match=r"train split of english holds [\d,]+ tokens, the mixture asks for 50,000"):
+    with pytest.raises(SystemExit, match=r"train split of code holds [\d,]+ tokens, the mixture asks for 150,000"):
         mixed(tokens, train_tokens=200_000)
 
 

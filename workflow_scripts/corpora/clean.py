@@ -1,7 +1,7 @@
-"""Step `clean`: one configured source -> one shard of clean documents, and the count of everything that was not kept.
+"""Step `clean`: files of one source -> one shard of clean documents, and the count of everything that was not kept.
 
 python -m workflow_scripts.corpora.clean --source '{"kind":"packages",...}' --corpus python --name sympy
-    --input WHEEL --out results/<experiment>/corpora/python/sympy.parquet --counts .../sympy.json
+    --input WHEEL --out SHARD.parquet --counts SHARD.json
 """
 
 from __future__ import annotations
@@ -142,8 +142,7 @@ def sampled(
 def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path) -> None:
     """Writes `documents.parquet` and `counts.json` into `folder`.
 
-    Raises CorpusError if an input changes on the way, if too many records are broken, or if no document is left,
-    naming what was dropped.
+    Raises CorpusError if an input changes on the way, or if too many records are broken.
     """
     counts = Counts(getattr(source, "set_aside", 1.0))
     documents = documents_of(source, [given.path for given in inputs], counts)
@@ -159,13 +158,6 @@ def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path)
     for given in inputs:
         given.check()
     outcome = {"step": "clean", "source": name, **counts.summary()}
-    if not counts.kept["documents"]:
-        raise CorpusError(
-            f"no document is left of {counts.read['documents']} read from "
-            f"{', '.join(str(given.path) for given in inputs) or source.name} "
-            f"(dropped {outcome['dropped']}, set aside {outcome['set_aside']}); "
-            "check the source and its `filters`, or set `enabled: false`"
-        )
     outcome["inputs"] = [
         {"path": str(given.path), "bytes": given.bytes, "sha256": given.sha256} for given in inputs
     ] or [{"path": f"hub: {source.name}", "revision": source.revision}]
@@ -179,12 +171,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--name", required=True, help="the source's name")
-    parser.add_argument("--input", required=True, type=Path, nargs="*", help="the wheel, or the files of the source")
+    parser.add_argument("--input", required=True, type=Path, nargs="*", help="the wheel, or the files of the shard")
     parser.add_argument("--out", required=True, type=Path, help="shard of documents (parquet)")
     parser.add_argument("--counts", required=True, type=Path, help="counts (JSON)")
     arguments = parser.parse_args(argv)
     with one_message(f"{arguments.corpus}/{arguments.name}"):
-        inputs = [Input.of(path) for path in sorted(arguments.input)]
+        inputs = [Input.of(path) for path in arguments.input]
         identity = {
             "source": arguments.source.model_dump(mode="json", exclude={"enabled", "path"}),
             "name": arguments.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,18 @@ EARLY_RECORDS = 10_000
 BROKEN_EXAMPLES = 100
 EXAMPLES = 3
 EXAMPLE_CHARACTERS = 300
+
+
+def sampled_examples(examples: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Of each reason the texts of largest `key`, a hash: a uniform sample, whatever the order of files and shards."""
+    by_reason: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for example in examples:
+        by_reason[example["reason"]].append(example)
+    return [
+        example
+        for _, some in sorted(by_reason.items())
+        for example in heapq.nlargest(EXAMPLES, some, key=lambda example: (example["key"], example["id"]))
+    ]
 
 
 class Counts:
@@ -33,7 +46,7 @@ class Counts:
         self.cut: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "characters": 0})
         self.set_aside: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "bytes": 0})
         self.set_aside_examples: list[dict[str, str | int]] = []
-        self._examples: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
+        self._examples: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
         self._measured: Measured | None = None
         self._limit = set_aside_limit
 
@@ -90,20 +103,19 @@ class Counts:
             self._measured.add(text, language)
 
     def _add_example(self, reason: str, name: str, text: str) -> None:
-        """The examples are the texts of smallest hash: a uniform sample, whatever the order of the files."""
-        held, entry = self._examples[reason], (-key_of(text, 0), name, text[:EXAMPLE_CHARACTERS])
+        held, entry = self._examples[reason], (f"{key_of(text, 0):016x}", name, text[:EXAMPLE_CHARACTERS])
         if len(held) < EXAMPLES:
             heapq.heappush(held, entry)
         else:
             heapq.heappushpop(held, entry)
 
     def summary(self) -> dict[str, Any]:
-        """For JSON.  Counts of several shards can be added up key by key, and lists joined."""
-        examples = [
-            {"reason": reason, "id": name, "text": text}
-            for reason, held in sorted(self._examples.items())
-            for _, name, text in sorted(held, reverse=True)
-        ]
+        """For JSON.  `count.added` makes the counts of a source of those of its shards."""
+        examples = sampled_examples(
+            {"reason": reason, "id": name, "key": key, "text": text}
+            for reason, held in self._examples.items()
+            for key, name, text in held
+        )
         measured = (
             {} if self._measured is None else {"languages": self._measured.languages, "python": self._measured.python}
         )

@@ -3,7 +3,7 @@
     python -m workflow_scripts.tokens.mix --tokens E/tokens --parts english=0.5 code=0.5 --train-tokens 3100000
         --seed 0 --out-dir E/tokens/text_and_code.seed0
 
-The result has the files of any other corpus (`encode.py`).  Its training split holds as many tokens as are asked for,
+The result has the files of any other corpus (`join.py`).  Its training split holds as many tokens as are asked for,
 the end-of-text token of each document counted: of each part the documents that come first in the seed's shuffle, the
 last one cut.  That is the shuffle in which training on the part alone visits it, so that what a model sees of a part is
 the beginning of what one would see that is trained on nothing else.  The held-out splits are the same for all seeds, and
@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,11 +28,14 @@ from workflow_scripts.corpora.documents import SPLITS
 from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.files import read_json, sha256, write_json
 from workflow_scripts.store import produce
-from workflow_scripts.tokens.encode import DOCUMENTS_SCHEMA, FILES, SplitFile
+from workflow_scripts.tokens.encode import schema_of
+from workflow_scripts.tokens.join import DOCUMENTS_SCHEMA, FILES, SplitFile
 
 PREFIX_STREAM = 0
 """First word of the key of the random stream that shuffles documents, as in `training/data.py`."""
 HELD_OUT_SEED = 0
+BATCH = 1_000
+"""Documents that are copied at a time."""
 READING = ("dtype", "vocab_size", "end_of_text", "tokenizer_sha256", "token_bytes", "token_characters")
 """What a manifest says of how token files are read: parts of a mixture must agree."""
 
@@ -74,21 +76,27 @@ class Part:
         before = dict(file.counts)
         stream = np.memmap(self.folder / f"{split}.bin", dtype=self.manifest["dtype"], mode="r")
         chosen = rows.loc[np.sort(order[: last + 1])]
-        index = pa.table(self._append(chosen, stream, file), schema=DOCUMENTS_SCHEMA)
+        batches = (chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH))
+        index = pa.concat_tables([file.append(self._batch(rows, stream)) for rows in batches])
         self.counts[split] = {name: count - before[name] for name, count in file.counts.items()}
         return index
 
-    def _append(self, rows: pd.DataFrame, stream: np.ndarray, file: SplitFile) -> dict[str, Any]:
-        sizes = [np.asarray(self.manifest[name]) for name in ("token_characters", "token_bytes")]
-        columns: dict[str, list] = {name: [] for name in DOCUMENTS_SCHEMA.names}
-        for row in rows.itertuples():
-            ids = stream[row.token_offset : row.token_offset + row.tokens]
-            counts = [np.array([count]) for count in (len(ids), *(int(size[ids].sum()) for size in sizes))]
-            (offset,) = file.append(ids, *counts)
-            values = (row.split, f"{self.name}/{row.id}", offset, *(count[0] for count in counts))
-            for column, value in zip(columns.values(), values, strict=True):
-                column.append(value)
-        return columns
+    def _batch(self, rows: pd.DataFrame, stream: np.ndarray) -> pa.RecordBatch:
+        """The documents of `rows` as a shard of tokens has them."""
+        ids = np.concatenate([stream[row.token_offset : row.token_offset + row.tokens] for row in rows.itertuples()])
+        starts = np.concatenate([[0], np.cumsum(rows["tokens"])])
+        characters, n_bytes = (
+            np.add.reduceat(np.asarray(self.manifest[name])[ids], starts[:-1])
+            for name in ("token_characters", "token_bytes")
+        )
+        columns = [
+            pa.array(rows["split"]),
+            pa.array(f"{self.name}/{id_}" for id_ in rows["id"]),
+            pa.LargeListArray.from_arrays(starts, pa.array(ids)),
+            characters,
+            n_bytes,
+        ]
+        return pa.record_batch(columns, schema=schema_of(ids.dtype))
 
 
 def quotas(total: int, shares: list[float]) -> list[int]:
@@ -114,7 +122,7 @@ def make_mixture(parts: list[Part], train_tokens: int, seed: int, folder: Path) 
         )
         splits = {}
         for split in SPLITS:
-            file = SplitFile(stack.enter_context(open(folder / f"{split}.bin", "wb")), np.dtype(first["dtype"]))
+            file = SplitFile(stack.enter_context(open(folder / f"{split}.bin", "wb")))
             for part, quota in zip(parts, quotas(totals[split], shares), strict=True):
                 index.write_table(part.write(split, quota, seed if split == "train" else HELD_OUT_SEED, file))
             splits[split] = file.summary()
