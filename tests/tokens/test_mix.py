@@ -123,7 +123,7 @@ def test_the_same_mixture_is_made_once(tokens):
 
 
 def test_a_part_that_is_too_small_is_named_with_what_it_holds(tokens):
-    with pytest.raises(SystemExit, match=r"train split of english holds [\d,]+ tokens, the mixture asks for 50,000"):
+    with pytest.raises(SystemExit, match=r"train split of code holds [\d,]+ tokens, the mixture asks for 150,000"):
         mixed(tokens, train_tokens=200_000)
 
 
