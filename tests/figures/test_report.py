@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -307,27 +308,37 @@ def test_whether_two_sources_share_exponents_is_said(make_report: Report, make_l
 
 
 def test_a_mixture_is_judged_beside_its_part_and_counted_by_part(
-    make_laws: Callable[..., Path], text_counts: tuple[Path, Path], experiment: dict, tmp_path: Path
+    make_laws: Callable[..., Path], text_counts: tuple[Path, Path], experiment: dict, figures: Path, tmp_path: Path
 ) -> None:
-    english = simulate_runs()
     mixture = simulate_runs(source="text_and_code", planted=Planted(k=900.0, alpha=0.02), random_seed=1)
-    laws = Laws(make_laws(pd.concat([english, mixture[mixture["init"] == "text_and_code"]])))
+    laws = make_laws(pd.concat([simulate_runs(), mixture[mixture["init"] == "text_and_code"]]))
     config = copy.deepcopy(experiment)
     config["corpora"]["code"] = config["corpora"]["english"]
     config["mixtures"] = {"text_and_code": {"english": 1, "code": 1}}
     config["pretrain"]["sources"] = ["english", "text_and_code"]
-    parsed = Experiment.parse(config, "here")
-    (table,) = report_laws.mixed(laws, parsed)
-    assert [row[-1] for row in table["rows"][1:]] == ["smaller α: supported", "larger k: supported"]
-    assert "“same β, smaller α, larger k” is" in table["sentence"]
+    folders = {name: tmp_path / name for name in ("corpora", "tokens")}
+    for folder, counts in zip(folders.values(), text_counts, strict=True):
+        shutil.copytree(counts, folder)
+        shutil.copytree(counts / "english", folder / "code")
+    parts = json.loads((folders["corpora"] / "splits.json").read_text())
+    parts["corpora"]["code"] = parts["corpora"]["english"]
+    (folders["corpora"] / "splits.json").write_text(json.dumps(parts))
     part = {"share": 0.5, "splits": {"train": {"documents": 9, "characters": 4_000, "bytes": 5_000, "tokens": 2_000}}}
     for seed in (0, 1):
-        folder = tmp_path / f"text_and_code.seed{seed}"
+        folder = folders["tokens"] / f"text_and_code.seed{seed}"
         folder.mkdir()
         (folder / "manifest.json").write_text(json.dumps({"parts": {"english": part, "code": part}}))
-    assert report_tables.mixtures(tmp_path, parsed)[0] == [
-        *("Text and code", "0", "English", "50%", "9", "4k", "5k", "2k")
-    ]
+    paths = {"laws": laws, "figures": figures, "captions": CAPTIONS, **folders, "out": tmp_path / "report.html"}
+    arguments = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    report.main([*arguments, "--experiment", json.dumps(config)])
+    html = (tmp_path / "report.html").read_text()
+    text = text_of(html)
+    assert "Text and code beside English: what the mixture changes" in text
+    assert "smaller α: supported" in text
+    assert "larger k: supported" in text
+    assert "“same β, smaller α, larger k” is" in text
+    row = ["Text and code", "1", "Code", "50%", "9", "4k", "5k", "2k"]
+    assert "".join(f"<td>{cell}</td>" for cell in row) in html
 
 
 def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> None:
