@@ -349,8 +349,9 @@ def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> No
         assert f"{number(first['estimate'], 3)} ({interval(first['low'], first['high'])})" in text
     for one in scaling["absent"]:
         assert one["why"] in text
-    assert "the compute-optimal N grows with C to the power" in text
-    assert "FLOPs (6 N D) are best spent on N =" in text
+    assert "The best size and length of one pass for a budget of C = 6 N D" in text
+    for one in scaling["allocations"]:
+        assert interval(one["n"]["low"], one["n"]["high"]) in text
     assert html.count("<td>fine-tuning") >= len(scaling["frontiers"]) / 2
 
 
