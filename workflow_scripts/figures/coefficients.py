@@ -38,7 +38,7 @@ def rows_of(laws: Laws, target: str) -> list[dict[str, Any]]:
             known |= {
                 "headline": fit is law,
                 "n_cells": fit.get("n_cells"),
-                "status": fit.get("status") or _undefined(fit),
+                "status": _status(fit),
             }
             rows.append(known | _ends(fit))
     for paper in PAPER:
@@ -53,10 +53,12 @@ def rows_of(laws: Laws, target: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _undefined(fit: dict[str, Any]) -> str | None:
-    """Why an estimator may lack an interval."""
-    draws = fit.get("draws", {})
-    return f"undefined in {draws['undefined']} of {draws['number']} draws" if draws.get("undefined") else None
+def _status(fit: dict[str, Any]) -> str | None:
+    """Why an estimator may lack a value, or an interval."""
+    status, draws = fit.get("status"), fit.get("draws", {})
+    if status in ("ok", None) and draws.get("undefined"):
+        return f"undefined in {draws['undefined']} of {draws['number']} draws"
+    return status
 
 
 def _ends(fit: dict[str, Any]) -> dict[str, float | None]:
