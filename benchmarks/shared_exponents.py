@@ -32,7 +32,7 @@ LEVELS = (0.05, 0.25, 0.5)
 def two_sources(seed: int, setting: Setting = SETTING) -> pd.DataFrame:
     """The second source has pre-trained models and runs of its own, and the prefixes of the first: their noise is what
     a simulation with nothing else adds to one without any."""
-    richer, noise = replace(setting.planted, k=RICHER * setting.planted.k), setting.noise
+    richer, noise = setting.planted.model_copy(update={"k": RICHER * setting.planted.k}), setting.noise
 
     def runs(planted: Planted, noise: Noise, seed: int, source: str) -> pd.DataFrame:
         return simulate_runs(

@@ -150,7 +150,7 @@ def test_too_few_cells_for_a_law_still_give_every_table(keep, lacking, tmp_path,
     assert len(pd.read_parquet(tmp_path / "scratch_curves.parquet"))
     draws = pd.read_parquet(tmp_path / "draws.parquet")
     assert draws.empty
-    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma"]
+    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma", "simulated"]
 
 
 def test_outside_use_ends_with_the_message_where_no_law_can_be_fitted(quick, tmp_path):
@@ -216,7 +216,9 @@ def test_the_number_of_draws_is_an_option(quick, tmp_path):
     out = ["--out", str(tmp_path), "--fit", RULE.model_dump_json(), "--unit", "excerpt"]
     main([str(tmp_path / "runs.csv"), *out, "--draws", "120"])
     assert len(pd.read_parquet(tmp_path / "draws.parquet")) == 120
-    with pytest.raises(SystemExit, match="--draws 7.*greater than or equal to 100"):
+    with pytest.raises(
+        SystemExit, match=r"--draws 7 cannot be used:\n  draws: .*greater than or equal to 100 \(found 7\)"
+    ):
         main([str(tmp_path / "runs.csv"), *out, "--draws", "7"])
 
 
@@ -250,7 +252,7 @@ def test_outside_use_writes_every_file_without_nan(quick, tmp_path, capsys):
     cells = pd.read_parquet(tmp_path / "laws" / "effective_data.parquet")
     assert law["n_cells"] == cells.in_fit.sum() == 30
     draws = pd.read_parquet(tmp_path / "laws" / "draws.parquet")
-    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma"]
+    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma", "simulated"]
     assert np.quantile(draws.beta, 0.975) == pytest.approx(law["beta"]["high"])
     assert "english: D_T = " in capsys.readouterr().out
 

@@ -60,7 +60,7 @@ def test_the_benchmark_gives_both_sources_the_same_prefixes():
     quiet = replace(SETTING, noise=Noise(pretrain=0.0, prefix=0.02, run=0.0))
     runs = simulated_pair(3, quiet)
     runs = runs[runs.arm.isin(["finetune", "scratch"])]
-    planted = {"english": quiet.planted, "code": replace(quiet.planted, k=RICHER * quiet.planted.k)}
+    planted = {"english": quiet.planted, "code": quiet.planted.model_copy(update={"k": RICHER * quiet.planted.k})}
     noise = {}
     for run in runs.itertuples():
         law = planted.get(run.init, quiet.planted)

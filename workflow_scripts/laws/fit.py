@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from workflow_scripts.experiment import Fit
+from workflow_scripts.experiment import Fit, explain
 from workflow_scripts.files import write_json, written
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.effective_data import Cells
@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
         given = " ".join(
             f"--{name} {getattr(arguments, name)}" for name in ("fit", "draws") if getattr(arguments, name)
         )
-        raise SystemExit(f"{given}: {error}") from error
+        raise SystemExit(explain(error, given)) from error
     except RunsError as error:
         raise SystemExit(str(error)) from error
     law = write_results(runs, fitted, arguments.out)
