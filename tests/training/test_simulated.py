@@ -39,7 +39,7 @@ def losses(noise):
 
 def test_without_noise_losses_are_those_of_the_planted_law():
     found, planted = losses(QUIET), Planted(**LAW)
-    assert found["scratch", "25k", 40_000, 0] == pytest.approx(planted.scratch_loss(24_576, 40_000))
+    assert found["scratch", "25k", 44_000, 0] == pytest.approx(planted.scratch_loss(24_576, 44_000))
     effective = 10_000 + 40 * 10_000**0.3 * 24_576**0.25
     assert found["finetune", "25k", 10_000, 1] == pytest.approx(planted.scratch_loss(24_576, effective))
     assert found["zero_shot", "25k", 0, 0] == pytest.approx(planted.scratch_loss(24_576, 1 + 40 * 24_576**0.25))
@@ -59,13 +59,13 @@ def test_runs_from_one_pre_trained_model_share_its_luck():
 
 def test_all_runs_on_one_prefix_share_its_luck_whatever_their_size_and_arm():
     noisy, quiet = losses(QUIET | {"prefix": 0.1}), losses(QUIET)
-    luck = [noisy[arm, size, 40_000, 0] - quiet[arm, size, 40_000, 0] for arm in ("scratch", "finetune") for size in ("10k", "55k")]  # fmt: skip
+    luck = [noisy[arm, size, 44_000, 0] - quiet[arm, size, 44_000, 0] for arm in ("scratch", "finetune") for size in ("10k", "55k")]  # fmt: skip
     assert np.ptp(luck) == pytest.approx(0, abs=1e-12)
     assert abs(luck[0]) > 1e-3
 
 
 def test_nested_prefixes_correlate_with_the_square_root_of_their_ratio():
-    at = [round(np.log(d) / simulated.PREFIX_STEP) for d in (10_000, 40_000, 1_000_000)]
+    at = [round(np.log(d) / simulated.PREFIX_STEP) for d in (10_000, 44_000, 1_000_000)]
     values = np.array([simulated.prefix_path(None, seed)[at] for seed in range(1500)])
     assert np.corrcoef(values.T)[0, 1:] == pytest.approx([0.5, 0.1], abs=0.08)
     assert values.std(axis=0) == pytest.approx(1, abs=0.06)

@@ -6,6 +6,7 @@ Letters in shapes: B sequences, T positions, C = d_model, H heads, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -106,8 +107,12 @@ class _Gelu(torch.autograd.Function):
     LINEAR, CUBIC = 2 * (2 / math.pi) ** 0.5, 2 * (2 / math.pi) ** 0.5 * 0.044715
 
     @classmethod
+    def sigmoid(cls, x: Tensor) -> Tensor:
+        return (x * x).mul_(cls.CUBIC).add_(cls.LINEAR).mul_(x).sigmoid_()
+
+    @classmethod
     def forward(cls, ctx, x: Tensor) -> Tensor:  # noqa: ANN001
-        sigmoid = (x * x).mul_(cls.CUBIC).add_(cls.LINEAR).mul_(x).sigmoid_()
+        sigmoid = cls.sigmoid(x)
         y = x * sigmoid
         ctx.save_for_backward(x, sigmoid, y)
         return y
@@ -121,9 +126,9 @@ class _Gelu(torch.autograd.Function):
 
 def gelu(x: Tensor) -> Tensor:
     """GPT-2's GELU."""
-    if x.device.type == "cpu" and torch.is_grad_enabled():
-        return _Gelu.apply(x)
-    return F.gelu(x, approximate="tanh")
+    if x.device.type != "cpu":
+        return F.gelu(x, approximate="tanh")
+    return _Gelu.apply(x) if torch.is_grad_enabled() else _Gelu.sigmoid(x).mul_(x)
 
 
 def _chunk_rows(hidden: Tensor) -> int:
@@ -131,32 +136,42 @@ def _chunk_rows(hidden: Tensor) -> int:
     return 256 if hidden.device.type == "cpu" else 2048
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
-    """Loss and gradients of the head in one go, chunk by chunk, so that no (B·T, V) tensor exists.
+def _softmax_in_chunks(
+    hidden: Tensor, weight: Tensor, targets: Tensor, of_target: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yields rows of softmax(hidden @ weight.T) in one buffer, which the next ones overwrite, so that no (B·T, V) tensor
+    exists; fills `of_target` (n, 1) with the probabilities of the targets."""
+    n, rows = targets.shape[0], _chunk_rows(hidden)
+    buffer = hidden.new_empty(min(rows, n), weight.shape[0])
+    for start in range(0, n, rows):
+        part = slice(start, start + rows)
+        p = torch.mm(hidden[part], weight.T, out=buffer[: min(rows, n - start)])
+        torch.softmax(p, dim=-1, out=p)
+        torch.gather(p, 1, targets[part, None], out=of_target[part])
+        yield part, p
 
-    One softmax serves both, in one buffer; the weight's gradient is kept transposed, for which BLAS is twice as fast at
-    small C.
+
+def _mean_surprisal(of_target: Tensor) -> Tensor:
+    return -of_target.clamp_(min=torch.finfo(of_target.dtype).tiny).log_().mean()
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Loss and gradients of the head in one go: one softmax serves both.
+
+    The weight's gradient is kept transposed, for which BLAS is twice as fast at small C.
     """
 
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN001
-        n, rows = targets.shape[0], _chunk_rows(hidden)
-        ones = hidden.new_ones(min(rows, n), 1)
-        buffer = hidden.new_empty(len(ones), weight.shape[0])
-        of_target = hidden.new_empty(n, 1)
+        of_target = hidden.new_empty(len(targets), 1)
         grad_hidden = torch.empty_like(hidden)
         grad_weight_t = hidden.new_zeros(weight.shape[1], weight.shape[0])
-        for start in range(0, n, rows):
-            part = slice(start, start + rows)
-            h, y = hidden[part], targets[part, None]
-            p = torch.mm(h, weight.T, out=buffer[: len(y)])
-            torch.softmax(p, dim=-1, out=p)
-            torch.gather(p, 1, y, out=of_target[part])
-            p.scatter_add_(1, y, -ones[: len(y)])
+        for part, p in _softmax_in_chunks(hidden, weight, targets, of_target):
+            p.scatter_add_(1, targets[part, None], -p.new_ones(len(p), 1))
             torch.mm(p, weight, out=grad_hidden[part])
-            grad_weight_t.addmm_(h.T, p)
+            grad_weight_t.addmm_(hidden[part].T, p)
         ctx.save_for_backward(grad_hidden, grad_weight_t.T)
-        return -of_target.clamp_(min=torch.finfo(hidden.dtype).tiny).log_().mean()
+        return _mean_surprisal(of_target)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
@@ -169,6 +184,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     """Mean cross-entropy (nats) of softmax(hidden @ weight.T); hidden (n, C), weight (V, C), targets (n,)."""
     if torch.is_grad_enabled():
         return _LinearCrossEntropy.apply(hidden, weight, targets)
-    rows = _chunk_rows(hidden)
-    chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
-    return sum(F.cross_entropy(h @ weight.T, y, reduction="sum") for h, y in chunks) / targets.shape[0]
+    of_target = hidden.new_empty(len(targets), 1)
+    for _ in _softmax_in_chunks(hidden, weight, targets, of_target):
+        pass
+    return _mean_surprisal(of_target)
