@@ -16,7 +16,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
 TINY = Path(__file__).with_name("tiny.yaml")
-TIMEOUT = 900
+TIMEOUT = 1800
+"""Seconds; it ends what hangs, on a machine that has other work too."""
 
 
 NAMES = ["".join(random.Random(seed).choices("abcdefgxyz_", k=2 + seed % 6)) for seed in range(80)]
@@ -133,6 +134,14 @@ def kill(process, *, with_jobs):
     process.wait()
     KILLED.append(process)
     return [] if with_jobs else jobs
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """All on one worker: they share a finished run, and their jobs use every core."""
+    for item in items:
+        if item.get_closest_marker("workflow"):
+            item.add_marker(pytest.mark.xdist_group("workflow"))
 
 
 KILLED = []
