@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.effective_data import collect_cells, describe_cells, regime
 from workflow_scripts.laws.runs import RunsError, check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.sections import Fit
 
 QUIET = Noise(0.0, 0.0, 0.0)
 STRAIGHT = Planted(floor=0.0, size_scale=0.0)

@@ -20,6 +20,7 @@ GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 TITLES = {
     "plane": "the plane",
     "fit_of_fits": "the fit of fits",
+    "logit": "the fit of fractions",
     "robust": "the robust fit",
     "parametric": "the fit to parametric D_E",
 }
