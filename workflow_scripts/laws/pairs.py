@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.files import read_json, written
+from workflow_scripts.laws.percentiles import interval
 from workflow_scripts.laws.runs import SIMULATED, RunsError
 
 KEYS = ["unit", "n_params"]
@@ -83,19 +84,23 @@ def ratios(experiments: list[Path], cells: pd.DataFrame) -> list[dict[str, Any]]
                 continue
             d_f, n_params = (float(np.exp(np.log(shared[name]).mean())) for name in ("d_f", "n_params"))
             logs = [_log_d_t(path, source, d_f, n_params) for path in (one, other)]
+            if None in logs:
+                continue
             (estimate, draws), (estimate_other, draws_other) = logs
-            pairs = draws[:, None] - draws_other[None, :]
-            low, high = np.exp(np.quantile(pairs, [0.025, 0.975])).tolist()
+            pairs = np.exp((draws[:, None] - draws_other[None, :]).ravel())
             found.append(
                 {"source": source, "target": target, "experiments": [one.name, other.name], "d_f": d_f}
-                | {"n_params": n_params, "estimate": float(np.exp(estimate - estimate_other)), "low": low, "high": high}
+                | {"n_params": n_params}
+                | interval(np.exp(estimate - estimate_other), pairs)
             )
     return found
 
 
-def _log_d_t(experiment: Path, source: str, d_f: float, n_params: float) -> tuple[float, np.ndarray]:
-    """ln D_T by the law of `source`: the estimate and the draws."""
+def _log_d_t(experiment: Path, source: str, d_f: float, n_params: float) -> tuple[float, np.ndarray] | None:
+    """ln D_T by the law of `source`: the estimate and the draws; None if it has none."""
     law = read_json(experiment / "laws" / "transfer_law.json")["sources"][source]
+    if law["ln_k"]["estimate"] is None:
+        return None
     draws = _table(experiment / "laws" / "draws.parquet").query("source == @source")
     at = np.array([1.0, np.log(d_f), np.log(n_params)])
     names = ["ln_k", "alpha", "beta"]
