@@ -38,9 +38,12 @@ def isoflops(surface: Parameters, reach: float, centre: np.ndarray) -> tuple[np.
 
 
 def learning_curves(surface: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """N, FLOPs and loss of the points of 25 curves."""
-    size, tokens = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 1e11, 25), np.geomspace(1e8, 1e13, 200)))
-    return size, 6 * size * tokens, CHINCHILLA.predict(surface, N=size, D=tokens)
+    """N, FLOPs and loss of the points of 25 curves, around the optima of all budgets."""
+    first, *_, last = optimal_allocation(surface, BUDGETS).n
+    size, flops = (
+        axis.ravel() for axis in np.meshgrid(np.geomspace(first / 9, last * 9, 25), np.geomspace(1e17, 1e23, 200))
+    )
+    return size, flops, CHINCHILLA.predict(surface, N=size, D=flops / 6 / size)
 
 
 def rows(name: str) -> list[tuple[str, str, float, float]]:
