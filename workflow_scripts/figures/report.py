@@ -14,7 +14,14 @@ import jinja2
 from markupsafe import Markup, escape
 
 from workflow_scripts.experiment import ConfigurationError, Experiment
-from workflow_scripts.figures import FIGURES, coefficients, report_laws, report_tables, sentences
+from workflow_scripts.figures import (
+    FIGURES,
+    coefficients,
+    report_harm,
+    report_laws,
+    report_tables,
+    sentences,
+)
 from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, has_estimate, read_table
 from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
@@ -58,6 +65,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         sources=" or ".join(title_of(source) for source in laws.sources),
         figures={name: picture(name, figures, captions) for name in FIGURES},
         findings=[finding(laws, source, target) for source in laws.sources],
+        harm=report_harm.section(laws),
         coefficients=Markup(coefficients.as_html(coefficients.rows_of(laws, target))),
         coefficients_note=coefficients.NOTE,
         estimators=report_laws.estimators(laws),

@@ -141,13 +141,12 @@ def rivals(laws: Laws) -> list[dict[str, Any]]:
 
 
 def enough_data(laws: Laws) -> Rows:
-    """D(N) of each size, the data from which on a from-scratch model no longer gains, and what pre-training did."""
+    """D(N) of each size, the data from which on a from-scratch model no longer gains."""
     cells = laws.fine_tuned
     rows = []
     for (source, _), of_size in cells[cells["unit"] == laws.main_unit].groupby(["source", "n_params"]):
         first = of_size.iloc[0]
         d_n, span = _sufficient(first)
-        verdicts = of_size["verdict"].value_counts()
         regimes = of_size["regime"].value_counts()
         rows.append(
             [
@@ -155,8 +154,8 @@ def enough_data(laws: Laws) -> Rows:
                 first["size"],
                 d_n,
                 span,
+                "unknown" if pd.isna(first["d_n_beyond"]) else f"{100 * first['d_n_beyond']:.3g} % of draws",
                 ", ".join(f"{name} {n}" for name, n in regimes.items()),
-                ", ".join(f"{name} {n}" for name, n in verdicts.items()),
             ]
         )
     return rows

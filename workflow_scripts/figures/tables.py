@@ -16,9 +16,10 @@ from workflow_scripts.files import read_json
 
 RUNS = ("arm", "init", "unit", "size", "n_params", "d_chars", "seed", "test_loss", "hit_budget", "status", "simulated")
 EFFECTIVE_DATA = (
-    *("source", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
-    *("d_t", "d_t_low", "d_t_high", "probability_of_harm"),
-    *("censored", "lower_bound", "upper_bound", "regime", "in_fit", "simulated"),
+    *("source", "pretrain_tokens", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
+    *("d_t", "d_t_low", "d_t_high", "probability_of_harm", "probability_of_help", "verdict"),
+    *("censored", "lower_bound", "upper_bound", "d_n", "d_n_low", "d_n_high", "d_n_beyond", "regime", "in_fit"),
+    "simulated",
 )
 COEFFICIENTS = ("k", "alpha", "beta")
 SCRATCH_CURVES = ("unit", "n_params", "d", "isotonic_loss")
