@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tests.figures.conftest import Report
+from tests.figures.test_figures import AWKWARD
 from tests.figures.test_report import text_of
-from workflow_scripts.figures import report_harm
+from workflow_scripts.figures import report_harm, report_laws, sentences
 from workflow_scripts.figures.tables import Laws
-from workflow_scripts.figures.words import count, interval
+from workflow_scripts.figures.words import count, interval, number
+from workflow_scripts.laws.simulate import simulate_runs
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -88,6 +91,73 @@ def test_lengths_of_pretraining_have_maps_of_their_own(make_laws: Callable[..., 
     assert {cell for row in maps[1]["rows"] for cell in row[1:]} == {"hurts (100 %)"}
 
 
+def test_how_many_times_data_counts_is_said_at_both_ends_of_n(html: str, laws_folder: Path) -> None:
+    ends = Laws(laws_folder).transfer_law["english"]["data_multiplier"]
+    told = [
+        f"{number(one['estimate'])} ({interval(one['low'], one['high'])}) times at N = {count(one['n_params'])}"
+        for one in ends
+    ]
+    given = f"By the law, {count(ends[0]['d_f'])} characters of Python, the middle of the fit, count"
+    assert f"{given} {' and '.join(told)}." in text_of(html)
+    assert ends[0]["n_params"] < ends[1]["n_params"]
+
+
+def test_a_multiplier_without_a_value_is_unknown() -> None:
+    ends = {"d_f": 20_000, "estimate": None, "low": None, "high": None}
+    told = sentences.multiplier({"data_multiplier": [ends | {"n_params": n} for n in (6_000, 60_000)]}, "python")
+    assert "unknown (no interval) times at N = 6k and unknown" in told
+
+
+def test_the_parts_of_the_noise_stand_in_the_report(html: str, laws_folder: Path) -> None:
+    noise = Laws(laws_folder).noise
+    assert len(noise["nats_per_token"]) == len(report_laws.NOISE)
+    for name, deviation in noise["nats_per_token"].items():
+        assert [report_laws.NOISE[name], number(deviation)] in rows_of(html)
+    text = text_of(html)
+    assert "the differences between the seeds of a cell, pooled over all cells" in text
+    assert f"rests on up to {noise['pretrain_seeds']} pre-trained models" in text
+
+
+def test_noise_that_one_seed_cannot_show_is_unknown(make_laws: Callable[..., Path]) -> None:
+    found = report_laws.noise(Laws(make_laws(runs=simulate_runs(seeds=(0,)))))
+    told = dict(found["rows"])
+    assert [told[report_laws.NOISE[name]] for name in ("pretrain", "prefix", "zero_shot")] == ["unknown"] * 3
+    assert told[report_laws.NOISE["finetune_run"]] != "unknown"
+    assert "No cell has two seeds: the noise is the scatter" in found["sentences"]
+    assert "rests on one pre-trained model" in found["sentences"]
+
+
+def test_no_noise_at_all_is_said(laws_folder: Path, tmp_path: Path) -> None:
+    def silence(law: dict) -> None:
+        parts = law["noise"]["nats_per_token"]
+        law["noise"] |= {"nats_per_token": dict.fromkeys(parts, 0.0) | {"finetune_run": None}, "from_seeds": False}
+
+    found = report_laws.noise(Laws(copied(laws_folder, tmp_path, transfer_law=silence)))
+    assert {nats for _, nats in found["rows"]} == {"unknown"}
+    assert "intervals are unknown" in found["sentences"]
+
+
+def test_the_search_for_each_law_around_stands_beside_its_status(
+    make_report: Report, laws_folder: Path, tmp_path: Path
+) -> None:
+    def lose(scaling: dict) -> None:
+        scaling["laws"][0]["draws"] = {"number": 1000, "not_converged": 3, "on_a_bound": 5}
+        scaling["laws"][0] |= {"n_points": 20, "n_at_budget_left_out": 4}
+
+    folder = copied(laws_folder, tmp_path, scaling=lose)
+    rows = [row for row in rows_of(make_report(folder)) if len(row) == 8]
+    shown = [row[-2:] for row in rows]
+    laws = Laws(folder).scaling["laws"]
+    starts = [f"{law['starts']['agreed']} of {law['starts']['tried']}" for law in laws]
+    assert [row[0] for row in shown] == starts
+    assert shown[0][1] == "1,000: 3 not converged, 5 on a bound"
+    for law, (_, draws) in list(zip(laws, shown, strict=True))[1:]:
+        bound = law["draws"]["on_a_bound"]
+        assert draws == ("20" if not bound else f"20: {bound} on a bound")
+    assert {"20"} < {draws for _, draws in shown}
+    assert rows[0][4] == "20, 4 at budget left out"
+
+
 def test_d_of_n_says_how_often_it_lies_beyond_the_runs(html: str, laws_folder: Path) -> None:
     cells = Laws(laws_folder).cells("english").drop_duplicates("size")
     shown = {row[1]: row[2:5] for row in rows_of(html) if len(row) == 6 and row[0] == "English"}
@@ -98,3 +168,22 @@ def test_d_of_n_says_how_often_it_lies_beyond_the_runs(html: str, laws_folder: P
             assert (d_n, span) == (count(cell.d_n), interval(cell.d_n_low, cell.d_n_high, count))
         else:
             assert (d_n, span) == (f"≥ {count(cell.d_n_low)}", "beyond the runs")
+
+
+def test_zero_shot_has_its_interval_where_d_e_is_a_limit_too(laws_folder: Path, tmp_path: Path) -> None:
+    def limit(law: dict) -> None:
+        cells = law["sources"]["english"]["effective_data"]["zero_shot"]
+        cells[0] |= {"d_e": None, "d_e_low": None, "d_e_high": 3_000.0, "censored": "below", "d_e_limit": 2_000.0}
+        cells[2] |= {"d_e": None, "d_e_low": None, "d_e_high": None, "censored": "above", "d_e_limit": 9_000.0}
+        cells[1] |= {"d_e": 4_000.0, "d_e_low": 3_000.0, "d_e_high": 5_000.0}
+
+    told = report_laws.readings(Laws(copied(laws_folder, tmp_path, transfer_law=limit)))[-1]
+    assert "is worth D_E = below 2k (at most 3k) at N = 6k, 4k (3k to 5k) at N = 14k, above 9k at N = 25k" in told
+
+
+def test_awkward_cells_have_words_in_every_table(make_laws: Callable[..., Path], make_report: Report) -> None:
+    """Without a law, there is no multiplier, but a map, the noise and D(N)."""
+    text = text_of(make_report(make_laws(**AWKWARD["no law fitted"])))
+    assert "By the law" not in text
+    assert "English: pre-training helps in" in text
+    assert "of a data set, shared by all runs on it in both arms" in text

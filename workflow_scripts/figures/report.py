@@ -74,6 +74,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         rivals=report_laws.rivals(laws),
         enough=report_laws.enough_data(laws),
         plan=report_laws.plan(laws),
+        noise=report_laws.noise(laws),
         readings=report_laws.readings(laws),
         around=report_laws.around(laws),
         compute_optimal=report_laws.compute_optimal(laws),
@@ -130,7 +131,7 @@ def finding(laws: Laws, source: str, target: str) -> dict[str, Any]:
     )
     return found | {
         "law": formula,
-        "meaning": sentences.meaning(law, source, target),
+        "meaning": [*sentences.meaning(law, source, target), sentences.multiplier(law, target)],
         "quality": sentences.quality(law),
     }
 

@@ -127,6 +127,11 @@ class Laws:
         return read_document(self.folder / "transfer_law.json")["across_sources"]
 
     @cached_property
+    def noise(self) -> dict[str, Any]:
+        """The noise of the losses that the intervals come from, and what it was seen by (`laws.summary`)."""
+        return read_document(self.folder / "transfer_law.json")["noise"]
+
+    @cached_property
     def scaling(self) -> dict[str, Any]:
         """The scaling laws around the transfer law (`laws.scaling.command`)."""
         return read_document(self.folder / "scaling.json")
