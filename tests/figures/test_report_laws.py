@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -10,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.figures.conftest import Report
 from tests.figures.test_figures import AWKWARD
 from tests.figures.test_report import text_of
-from workflow_scripts.figures import report_harm, report_laws, sentences
-from workflow_scripts.figures.tables import Laws
+from workflow_scripts.experiment import Experiment
+from workflow_scripts.figures import report_harm, report_laws, report_sweeps, sentences
+from workflow_scripts.figures.tables import Laws, TableError
 from workflow_scripts.figures.words import count, interval, number
 from workflow_scripts.laws.simulate import simulate_runs
+from workflow_scripts.laws.sweeps import judge
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -179,6 +183,79 @@ def test_zero_shot_has_its_interval_where_d_e_is_a_limit_too(laws_folder: Path, 
 
     told = report_laws.readings(Laws(copied(laws_folder, tmp_path, transfer_law=limit)))[-1]
     assert "is worth D_E = below 2k (at most 3k) at N = 6k, 4k (3k to 5k) at N = 14k, above 9k at N = 25k" in told
+
+
+def swept(optimum: float, arm: str, constant: str = "learning_rate") -> pd.DataFrame:
+    """Losses at the factors of a sweep, on a parabola about the optimum; two seeds, which differ a little."""
+    rows = [
+        {"constant": constant, "factor": factor, "arm": arm, "source": None if arm == "scratch" else "english"}
+        | {"size": "25k", "n_params": 24_576, "d_chars": 6_000, "seed": seed}
+        | {"test_loss": 3.0 + 0.05 * np.log(factor / optimum) ** 2 + 0.004 * seed * (factor == 4)}
+        for factor in FACTORS
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def with_sweeps(laws_folder: Path, tmp_path: Path) -> Path:
+    """From scratch the recipe's learning rate is the best; fine-tuned, the best lies at the upper edge."""
+    folder = copied(laws_folder, tmp_path / "laws")
+    runs = pd.concat([swept(1.0, "scratch"), swept(9.0, "finetune"), swept(0.9, "scratch", "weight_decay")])
+    place = {"constant": "learning_rate", "source": "english", "size": "25k", "d_chars": 6_000}
+    sweeps = {"simulated": False, "cells": judge(runs), "transfer": [{**place, "d_e": 12_000.0, "d_t_ratio": 1.37}]}
+    (folder / "sweeps.json").write_text(json.dumps(sweeps))
+    return folder
+
+
+def test_a_report_says_what_the_sweeps_found(make_report: Report, with_sweeps: Path) -> None:
+    """An optimum at the edge of a sweep is none: the reader must meet that among the reservations."""
+    html = make_report(with_sweeps)
+    shown = {(row[0], row[1]): row for row in rows_of(html) if len(row) == 9}
+    tuned = shown["learning rate", "fine-tuning from English"]
+    assert tuned[2:5] == ["25k", "6k", "≥ 4.0"]
+    assert tuned[5].startswith("≥ 0.")
+    assert tuned[6:] == ["not negligible", "1.4", "–"]
+    assert shown["learning rate", "from scratch"][4:7] == ["1.0", "0.000 ± 0.002", "negligible"]
+    assert "≥" not in "".join(shown["weight decay", "from scratch"])
+    text = text_of(html)
+    reserved = text[text.index("What the data does not support") : text.index("What a larger model buys")]
+    assert "In 1 of 2 cells of the sweep the best learning rate lies at its edge" in reserved
+    assert "In 1 of 2 cells of the sweep another learning rate is better by more than 0.02 nats per token" in reserved
+    assert "weight decay" not in reserved
+    assert "Not measured" not in text
+
+
+def test_a_cell_of_a_sweep_without_the_recipes_own_value_is_unknown(with_sweeps: Path, experiment: dict) -> None:
+    runs = swept(0.1, "finetune").assign(test_loss=lambda table: table["test_loss"].mask(table["factor"] == 1.0))
+    sweeps = {"simulated": False, "cells": judge(runs), "transfer": []}
+    (with_sweeps / "sweeps.json").write_text(json.dumps(sweeps))
+    laws = Laws(with_sweeps)
+    (row,) = report_sweeps.section(laws, Experiment.parse(experiment, "here"))["rows"]
+    assert row[4:] == ["≤ 0.25", "unknown", "unknown", "unknown", "1"]
+    assert (
+        "runs at the recipe's own learning rate failed: what it loses is unknown" in report_sweeps.reservations(laws)[1]
+    )
+
+
+def test_sweeps_that_are_missing_or_out_of_date_are_said(
+    html: str, with_sweeps: Path, experiment: dict, make_report: Report
+) -> None:
+    assert "Not measured: <code>snakemake sweeps</code> does it." in html
+    without = report_sweeps.section(Laws(with_sweeps), Experiment.parse(experiment | {"sweeps": []}, "here"))
+    assert without["caution"] is None
+    os.utime(with_sweeps / "sweeps.json", (0, 0))
+    assert "older than the effective data: <code>snakemake sweeps</code> makes them again" in make_report(with_sweeps)
+    (with_sweeps / "sweeps.json").unlink()
+    without = report_sweeps.section(Laws(with_sweeps), Experiment.parse(experiment | {"sweeps": []}, "here"))
+    assert without["caution"] == "Not measured: the configuration names no sweeps."
+
+
+def test_simulated_sweeps_do_not_stand_beside_measured_tables(with_sweeps: Path) -> None:
+    sweeps = json.loads((with_sweeps / "sweeps.json").read_text())
+    (with_sweeps / "sweeps.json").write_text(json.dumps(sweeps | {"simulated": True}))
+    with pytest.raises(TableError, match=r"sweeps.json is simulated"):
+        assert Laws(with_sweeps).simulated
 
 
 def test_awkward_cells_have_words_in_every_table(make_laws: Callable[..., Path], make_report: Report) -> None:

@@ -101,6 +101,8 @@ class Laws:
             "transfer_law.json": read_document(self.folder / "transfer_law.json")["simulated"],
             "effective_data.parquet": bool(self.effective_data["simulated"].any()),
         }
+        if self.sweeps is not None:
+            kinds["sweeps.json"] = self.sweeps["simulated"]
         if len(set(kinds.values())) > 1:
             told = ", ".join(f"{file} is {'simulated' if kind else 'measured'}" for file, kind in kinds.items())
             raise TableError(f"{self.folder}: {told}; the two are never mixed: make the folder again")
@@ -135,6 +137,12 @@ class Laws:
     def scaling(self) -> dict[str, Any]:
         """The scaling laws around the transfer law (`laws.scaling.command`)."""
         return read_document(self.folder / "scaling.json")
+
+    @cached_property
+    def sweeps(self) -> dict[str, Any] | None:
+        """What other values of the recipe's constants would have changed (`laws.sweeps`); None if that was not asked for."""
+        path = self.folder / "sweeps.json"
+        return read_document(path) if path.is_file() else None
 
     @cached_property
     def sanity(self) -> dict[str, Any]:
