@@ -58,8 +58,16 @@ def meaning(law: dict[str, Any], source: str, target: str) -> list[str]:
     return sentences
 
 
-def _with_interval(coefficient: dict[str, float | None]) -> str:
-    return f"{number(coefficient['estimate'])} ({interval(coefficient['low'], coefficient['high'])})"
+def multiplier(law: dict[str, Any], target: str) -> str:
+    """How many times fine-tuning data counts by the law, at the smallest and the largest N of the fit."""
+    ends = law["data_multiplier"]
+    told = " and ".join(f"{_with_interval(one)} times at N = {count(one['n_params'])}" for one in ends)
+    return f"By the law, {count(ends[0]['d_f'])} characters of {title_of(target)}, the middle of the fit, count {told}."
+
+
+def _with_interval(value: dict[str, float | None]) -> str:
+    estimate = "unknown" if value["estimate"] is None else number(value["estimate"])
+    return f"{estimate} ({interval(value['low'], value['high'])})"
 
 
 def _tenfold(exponent: dict[str, float | None]) -> str:
