@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -122,6 +123,22 @@ class Project:
     def results(self, *parts):
         return self.folder.joinpath("results", "tiny", *parts)
 
+    def manifest(self, path):
+        """Of a training job that is done: run folder -> key in the store, status, hash of the weights."""
+        return json.loads(self.results("training", path).read_text())
+
+    def forget_training(self):
+        """Leaves corpora and tokens."""
+        for made in ("results/tiny/training", "results/tiny/laws", "results/tiny/figures", "results/store/runs"):
+            shutil.rmtree(self.folder / made)
+
+    def losses(self):
+        """Of every run, by cell."""
+        runs = pd.read_parquet(self.results("laws", "runs.parquet"))
+        return runs.set_index(["arm", "init", "unit", "size", "d_chars", "seed"])[
+            ["val_loss", "test_loss", "best_tokens"]
+        ]
+
 
 def kill(process, *, with_jobs):
     """SIGKILL to what drives the work, and to its jobs too, or else these run on as orphans.  Returns the orphans."""
@@ -152,4 +169,12 @@ def finished(pristine, tmp_path_factory):
     code, output = project.launch("--resources", "gpu=8")
     assert code == 0, output
     project.output = output
+    return project
+
+
+@pytest.fixture
+def untrained(finished, tmp_path):
+    """The project with its tokens, before any training."""
+    project = finished.copy(tmp_path / "project")
+    project.forget_training()
     return project
