@@ -65,6 +65,11 @@ class Lab:
         jobs = pd.DataFrame(rows, columns=list(COLUMNS))
         return jobs[jobs["comment"].str.startswith(f"rule_{rule}")]
 
+    def job(self, number):
+        """Its row of `jobs`, as a mapping."""
+        (row,) = self.jobs().query("number == @number").to_dict("records")
+        return row
+
     def job_of(self, process):
         """Number and node of the job that a process belongs to."""
         words = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
@@ -102,15 +107,15 @@ def until(true, seconds=600):
 
 
 @contextmanager
-def held_at_its_checkpoint(project, finished, manifest, not_by=None):
+def held_at_its_checkpoint(project, finished, manifest):
     """Within the block the process of a training job stands still, with a checkpoint saved of the run it is at.
 
     `manifest` is the job's output below training/; its runs' keys are known from a project that has `finished`.
-    Yields the process's number; `not_by` is one that has been seen before.
+    Yields the process's number.
     """
     runs, lock = project.folder / "results/store/runs", project.results("training", manifest).with_suffix(".lock")
     checkpoints = [runs / f"{run['key']}.state" / "checkpoint.pt" for run in finished.manifest(manifest).values()]
-    until(lambda: any(map(Path.exists, checkpoints)) and owner(lock) not in ("?", str(not_by)))
+    until(lambda: any(map(Path.exists, checkpoints)))
     process = int(owner(lock))
     os.kill(process, signal.SIGSTOP)
     try:

@@ -32,15 +32,13 @@ def trouble(lab, project, finished):
         lab.ask("scancel", numbers["cancelled"])
     with held_at_its_checkpoint(project, finished, f"pretrain/english/{LARGE}/seed0.json") as process:
         numbers["out of time"], _ = lab.job_of(process)
-        until(lambda: "TO" in set(lab.jobs("pretrain")["state"]))
-    again = f"finetune/english/excerpt/{LARGE}/seed0/small.json"
-    with held_at_its_checkpoint(project, finished, again) as process:
+        until(lambda: lab.job(numbers["out of time"])["state"] == "TO")
+    with held_at_its_checkpoint(project, finished, f"finetune/english/excerpt/{LARGE}/seed0/small.json") as process:
         numbers["requeued"], node = lab.job_of(process)
         lab.preempt(node)
-        until(lambda: numbers["requeued"] in set(lab.jobs("finetune").query("state == 'PD'")["number"]))
-    with held_at_its_checkpoint(project, finished, again, not_by=process) as process:
-        _, node = lab.job_of(process)
-        lab.set_node_down(node)
+        until(lambda: lab.job(numbers["requeued"])["state"] == "PD")
+    until(lambda: lab.job(numbers["requeued"])["state"] == "R")
+    lab.set_node_down(lab.job(numbers["requeued"])["nodes"])
     return numbers
 
 
@@ -63,8 +61,9 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
             *("--set-resources", "scratch:gpu=5", "collect:slurm_partition=main"),
         )
         assert code == 0, project.output
-        project.numbers = troubled.result()
+        numbers = troubled.result()
     project.jobs = slurm.jobs()
+    project.troubled = {name: slurm.job(number) for name, number in numbers.items()}
     return project
 
 
@@ -86,19 +85,14 @@ def test_losses_are_those_of_one_box(through_slurm, finished):
     pd.testing.assert_frame_equal(here, there.loc[here.index], check_exact=True)
 
 
-def state_of(project, name):
-    (job,) = project.jobs[project.jobs["number"] == project.numbers[name]].to_dict("records")
-    return job
-
-
 def test_a_cancelled_job_is_noticed_and_goes_on_from_its_checkpoint(through_slurm):
-    assert state_of(through_slurm, "cancelled")["state"] == "CA"
+    assert through_slurm.troubled["cancelled"]["state"] == "CA"
     log = through_slurm.results("logs/training/pretrain/english", SMALL, "seed0.log").read_text()
     assert "going on from its checkpoint" in log
 
 
 def test_a_job_out_of_time_goes_on_from_its_checkpoint_with_more_time(through_slurm):
-    assert state_of(through_slurm, "out of time")["state"] == "TO"
+    assert through_slurm.troubled["out of time"]["state"] == "TO"
     tries = through_slurm.jobs[through_slurm.jobs["comment"].str.contains(rf"rule_pretrain_.*{LARGE}")]
     assert {"1:00", "2:00"} <= set(tries["limit"])
     log = through_slurm.results("logs/training/pretrain/english", LARGE, "seed0.log").read_text()
@@ -106,7 +100,7 @@ def test_a_job_out_of_time_goes_on_from_its_checkpoint_with_more_time(through_sl
 
 
 def test_a_preempted_job_and_one_whose_node_is_down_are_run_again_by_slurm(through_slurm):
-    job = state_of(through_slurm, "requeued")
+    job = through_slurm.troubled["requeued"]
     assert (job["state"], job["restarts"]) == ("CD", "2")
     log = through_slurm.results("logs/training/finetune/english/excerpt", LARGE, "seed0/small.log").read_text()
     assert "going on from its checkpoint" in log

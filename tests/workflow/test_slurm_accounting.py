@@ -28,7 +28,7 @@ def targets(*manifests):
 
 def test_out_of_memory_and_without_a_controller(slurm, untrained, finished):
     """The one job is killed for its memory and gets twice as much; while the other trains nobody answers `squeue`."""
-    untrained.results("estimate.json").write_text(json.dumps({"sizes": {"6k": {"mem_mb": 350, "runtime": 60}}}))
+    untrained.results("estimate.json").write_text(json.dumps({"sizes": {"6k": {"mem_mb": 450, "runtime": 60}}}))
     process = untrained.start("snakemake", *targets(SMALL, LARGE), *SLURM, "--configfile", "tiny.yaml")
     with held_at_its_checkpoint(untrained, finished, SMALL):
         until(lambda: "CD" in set(slurm.jobs("pretrain").query("comment.str.contains('6k')")["state"]))
@@ -39,7 +39,7 @@ def test_out_of_memory_and_without_a_controller(slurm, untrained, finished):
     assert asked
     assert [untrained.manifest(name) for name in (SMALL, LARGE)] == [finished.manifest(name) for name in (SMALL, LARGE)]
     of_large = slurm.jobs("pretrain").query("comment.str.contains('6k')").sort_values("number")
-    assert of_large["memory"].tolist() == ["350M", "700M"]
+    assert of_large["memory"].tolist() == ["450M", "900M"]
     assert of_large["state"].iloc[0] in ("F", "OOM")
 
 
