@@ -24,22 +24,32 @@ def slurm(tmp_path_factory):
         yield lab
 
 
-def trouble(lab, project, finished):
-    """One job is cancelled, one runs out of time, one is preempted and then loses its node: name -> number of the job."""
-    numbers = {}
+def cancelled(lab, project, finished):
+    """Number of a job that is cancelled from outside; so the next ones of theirs."""
     with held_at_its_checkpoint(project, finished, f"pretrain/english/{SMALL}/seed0.json") as process:
-        numbers["cancelled"], _ = lab.job_of(process)
-        lab.ask("scancel", numbers["cancelled"])
+        number, _ = lab.job_of(process)
+        lab.ask("scancel", number)
+    return number
+
+
+def out_of_time(lab, project, finished):
     with held_at_its_checkpoint(project, finished, f"pretrain/english/{LARGE}/seed0.json") as process:
-        numbers["out of time"], _ = lab.job_of(process)
-        until(lambda: lab.job(numbers["out of time"])["state"] == "TO")
+        number, _ = lab.job_of(process)
+        until(lambda: lab.job(number)["state"] == "TO")
+    return number
+
+
+def preempted_then_without_its_node(lab, project, finished):
     with held_at_its_checkpoint(project, finished, f"finetune/english/excerpt/{LARGE}/seed0/small.json") as process:
-        numbers["requeued"], node = lab.job_of(process)
+        number, node = lab.job_of(process)
         lab.preempt(node)
-        until(lambda: lab.job(numbers["requeued"])["state"] == "PD")
-    until(lambda: lab.job(numbers["requeued"])["state"] == "R")
-    lab.set_node_down(lab.job(numbers["requeued"])["nodes"])
-    return numbers
+        until(lambda: lab.job(number)["state"] == "PD")
+    until(lambda: lab.job(number)["state"] == "R")
+    lab.set_node_down(lab.job(number)["nodes"])
+    return number
+
+
+TROUBLES = (cancelled, out_of_time, preempted_then_without_its_node)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +63,7 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
     project.results().mkdir(parents=True)
     project.results("estimate.json").write_text(json.dumps(estimate))
     with ThreadPoolExecutor() as beside:
-        troubled = beside.submit(trouble, slurm, project, finished)
+        numbers = {trouble: beside.submit(trouble, slurm, project, finished) for trouble in TROUBLES}
         code, project.output = project.snakemake(
             "results/tiny/laws/runs.parquet",
             *("--profile", "site", "--workflow-profile", "profiles/slurm"),
@@ -61,9 +71,8 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
             *("--set-resources", "scratch:gpu=5", "collect:slurm_partition=main"),
         )
         assert code == 0, project.output
-        numbers = troubled.result()
     project.jobs = slurm.jobs()
-    project.troubled = {name: slurm.job(number) for name, number in numbers.items()}
+    project.troubled = {trouble: slurm.job(number.result()) for trouble, number in numbers.items()}
     return project
 
 
@@ -86,13 +95,13 @@ def test_losses_are_those_of_one_box(through_slurm, finished):
 
 
 def test_a_cancelled_job_is_noticed_and_goes_on_from_its_checkpoint(through_slurm):
-    assert through_slurm.troubled["cancelled"]["state"] == "CA"
+    assert through_slurm.troubled[cancelled]["state"] == "CA"
     log = through_slurm.results("logs/training/pretrain/english", SMALL, "seed0.log").read_text()
     assert "going on from its checkpoint" in log
 
 
 def test_a_job_out_of_time_goes_on_from_its_checkpoint_with_more_time(through_slurm):
-    assert through_slurm.troubled["out of time"]["state"] == "TO"
+    assert through_slurm.troubled[out_of_time]["state"] == "TO"
     tries = through_slurm.jobs[through_slurm.jobs["comment"].str.contains(rf"rule_pretrain_.*{LARGE}")]
     assert {"1:00", "2:00"} <= set(tries["limit"])
     log = through_slurm.results("logs/training/pretrain/english", LARGE, "seed0.log").read_text()
@@ -100,7 +109,7 @@ def test_a_job_out_of_time_goes_on_from_its_checkpoint_with_more_time(through_sl
 
 
 def test_a_preempted_job_and_one_whose_node_is_down_are_run_again_by_slurm(through_slurm):
-    job = through_slurm.troubled["requeued"]
+    job = through_slurm.troubled[preempted_then_without_its_node]
     assert (job["state"], job["restarts"]) == ("CD", "2")
     log = through_slurm.results("logs/training/finetune/english/excerpt", LARGE, "seed0/small.log").read_text()
     assert "going on from its checkpoint" in log
