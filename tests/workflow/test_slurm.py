@@ -25,7 +25,7 @@ def slurm(tmp_path_factory):
 
 
 def cancelled(lab, project, finished):
-    """Number of a job that is cancelled from outside; so the next ones of theirs."""
+    """Its number, as of the jobs of the other troubles."""
     with held_at_its_checkpoint(project, finished, f"pretrain/english/{SMALL}/seed0.json") as process:
         number, _ = lab.job_of(process)
         lab.ask("scancel", number)
