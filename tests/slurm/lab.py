@@ -97,8 +97,8 @@ class Lab:
             subprocess.run(["slurmctld"], check=True)
 
 
-def until(true, seconds=600):
-    """Waits for `true()` and returns it."""
+def until(true, seconds=1800):
+    """Waits for `true()` and returns it; the limit only ends what hangs, however busy the machine is."""
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end, f"waited {seconds} s in vain"

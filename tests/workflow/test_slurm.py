@@ -1,6 +1,6 @@
 """The workflow through a real SLURM: jobs by sbatch, GPUs counted, what befalls its jobs made good, the same losses.
 
-What needs SLURM's accounts, or minutes more, is in test_slurm_accounting.py: `make slurm`.
+What needs SLURM's accounts is in test_slurm_accounting.py; both run by `make slurm`.
 """
 
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from tests.slurm.lab import held_at_its_checkpoint, started, until
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.cluster]
 
 SMALL, LARGE = "1k", "6k"
 SITE = {"executor": "slurm", "default-resources": {"slurm_partition": "gpu"}, "jobs": 1}
@@ -69,6 +69,7 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
             *("--profile", "site", "--workflow-profile", "profiles/slurm"),
             *("--slurm-init-seconds-before-status-checks", "8"),
             *("--set-resources", "scratch:gpu=5", "collect:slurm_partition=main"),
+            *("scratch:runtime=60", "finetune:runtime=60"),
         )
         assert code == 0, project.output
     project.jobs = slurm.jobs()
