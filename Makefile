@@ -1,5 +1,5 @@
 # make run    the experiment of config/config.yaml, or CONFIG=config/experiments/NAME.yaml
-# make plan   how long it will take and how much memory, before anything is trained
+# make plan   how long it will take and how much memory, before anything is trained; GPU=h100: on a GPU that is not here
 # make test   every test
 # make slurm  the tests of a SLURM cluster that `make test` leaves out (root, some minutes)
 # make lint   format and lint of Python and rules        make lock   new versions in envs/requirements.txt
@@ -17,10 +17,10 @@ run: .venv/ready
 	@$(BIN)/python -m workflow_scripts.launch --configfile $(CONFIG)
 
 plan: .venv/ready
-	@$(BIN)/python -m workflow_scripts.training.estimate --configfile $(CONFIG)
+	@$(BIN)/python -m workflow_scripts.training.estimate --configfile $(CONFIG) $(if $(GPU),--gpu $(GPU))
 
 test: .venv/ready
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 slurm: .venv/ready
 	@$(BIN)/python -m pytest -m cluster

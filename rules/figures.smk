@@ -11,7 +11,7 @@ rule figure:
         svg=report(
             f"{RESULTS}/figures/{{figure}}.svg",
             caption="../config/report/figure.rst",
-            category="Figures",
+            category=f"{MARK}Figures",
             labels={"figure": "{figure}"},
         ),
         png=f"{RESULTS}/figures/{{figure}}.png",
@@ -43,7 +43,7 @@ rule coefficients:
         html=report(
             f"{RESULTS}/figures/coefficients.html",
             caption="../config/report/coefficients.rst",
-            category="Figures",
+            category=f"{MARK}Figures",
             labels={"figure": "coefficients"},
         ),
     log:
@@ -71,14 +71,14 @@ rule report:
         rules.scaling.output,
         rules.coefficients.output,
         expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=FIGURES, suffix=["svg", "png"]),
-        rules.split.output.counts,
+        [] if EXPERIMENT.simulated else [rules.split.output.counts, rules.corpora_report.output],
         [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
-        [f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.used_corpora],
+        [f"{RESULTS}/tokens/{folder}/manifest.json" for folder in TOKENS],
     output:
         report(
             f"{RESULTS}/report.html",
             caption="../config/report/report.rst",
-            category="Report",
+            category=f"{MARK}Report",
             labels={"figure": "report"},
         ),
     log:

@@ -13,7 +13,8 @@ rule collect:
     input:
         [f"{RESULTS}/training/{job}.json" for job in JOBS],
     output:
-        f"{RESULTS}/laws/runs.parquet",
+        runs=f"{RESULTS}/laws/runs.parquet",
+        curves=f"{RESULTS}/laws/learning_curves.parquet",
     log:
         f"{RESULTS}/logs/laws/collect.log",
     conda:
@@ -26,8 +27,8 @@ rule collect:
         training=lambda wildcards, resources: f"{RESULTS}/training",
         code=code_hash("workflow_scripts.laws.collect"),
     shell:
-        "python -m workflow_scripts.laws.collect --experiment {params.experiment:q} --training {params.training} --out {output}"
-        " 2>&1 | tee {log} >&2"
+        "python -m workflow_scripts.laws.collect --experiment {params.experiment:q} --training {params.training}"
+        " --out {output.runs} --curves {output.curves} 2>&1 | tee {log} >&2"
 
 
 rule fit:
@@ -54,7 +55,8 @@ rule fit:
 
 rule scaling:
     input:
-        f"{RESULTS}/laws/runs.parquet",
+        runs=f"{RESULTS}/laws/runs.parquet",
+        curves=f"{RESULTS}/laws/learning_curves.parquet",
     output:
         f"{RESULTS}/laws/scaling.json",
     log:
@@ -68,4 +70,24 @@ rule scaling:
         unit=EXPERIMENT.grids[0].unit,
         code=code_hash("workflow_scripts.laws.scaling.command"),
     shell:
-        "python -m workflow_scripts.laws scaling {input} --unit {params.unit} --out {output} 2>&1 | tee {log} >&2"
+        "python -m workflow_scripts.laws scaling {input.runs} --curves {input.curves} --unit {params.unit}"
+        " --out {output} 2>&1 | tee {log} >&2"
+
+
+rule design:
+    output:
+        f"{RESULTS}/laws/design.csv",
+    log:
+        f"{RESULTS}/logs/laws/design.log",
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        experiment=EXPERIMENT.model_dump_json(),
+        code=code_hash("workflow_scripts.laws.design"),
+    shell:
+        "python -m workflow_scripts.laws.design --experiment {params.experiment:q} --workers {threads} --out {output}"
+        " 2>&1 | tee {log} >&2"

@@ -9,12 +9,10 @@ use rule scratch as swept_scratch with:
     params:
         runs=specifications_of("sweeps/{constant}/{factor}/scratch/{unit}/{size}/seed{seed}/{cells}"),
         initial="",
-        tokens=subpath(input.tokens, ancestor=2),
         plan=lambda wildcards, resources: PLAN,
         launcher=lambda wildcards, resources: LAUNCHER,
-        placement=lambda wildcards, resources: PLACEMENT,
-        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
-        code=code_hash("workflow_scripts.training.cell"),
+        placement=placement,
+        code=TRAINER_CODE,
 
 
 use rule finetune as swept_finetune with:
@@ -24,13 +22,11 @@ use rule finetune as swept_finetune with:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{factor}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     params:
         runs=specifications_of("sweeps/{constant}/{factor}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
-        initial=f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}",
-        tokens=subpath(input.tokens, ancestor=2),
+        initial=INITIAL,
         plan=lambda wildcards, resources: PLAN,
         launcher=lambda wildcards, resources: LAUNCHER,
-        placement=lambda wildcards, resources: PLACEMENT,
-        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
-        code=code_hash("workflow_scripts.training.cell"),
+        placement=placement,
+        code=TRAINER_CODE,
 
 
 rule judge_sweeps:

@@ -3,8 +3,7 @@
 
 rule pretrain:
     input:
-        tokens=f"{RESULTS}/tokens/{{source}}/manifest.json",
-        capacity=f"{RESULTS}/tokens/capacity.json",
+        lambda wildcards: trained_on(EXPERIMENT.tokens_of(wildcards.source, wildcards.seed)),
     output:
         manifest=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",
     log:
@@ -21,23 +20,18 @@ rule pretrain:
     params:
         runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),
         initial="",
-        tokens=subpath(input.tokens, ancestor=2),
         plan=lambda wildcards, resources: PLAN,
         launcher=lambda wildcards, resources: LAUNCHER,
-        placement=lambda wildcards, resources: PLACEMENT,
-        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
-        code=code_hash("workflow_scripts.training.cell"),
+        placement=placement,
+        code=TRAINER_CODE,
     shell:
-        "{params.launcher} workflow_scripts.training.run --runs {params.runs:q} --tokens {params.tokens}"
-        " {params.initial} --plan {params.plan}"
-        " --checkpoint-seconds {params.checkpoint_seconds} --out {output.manifest} --gpus {resources.gpu}"
-        " --threads {threads} {params.placement} 2>&1 | tee {log} >&2"
+        "{params.launcher} --runs {params.runs:q} {params.initial} --plan {params.plan} --out {output.manifest}"
+        " {params.placement} 2>&1 | tee {log} >&2"
 
 
 use rule pretrain as scratch with:
     input:
-        tokens=f"{RESULTS}/tokens/{EXPERIMENT.target}/manifest.json",
-        capacity=f"{RESULTS}/tokens/capacity.json",
+        trained_on(EXPERIMENT.target),
     output:
         manifest=f"{RESULTS}/training/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
@@ -46,33 +40,28 @@ use rule pretrain as scratch with:
     params:
         runs=specifications_of("scratch/{unit}/{size}/seed{seed}/{cells}"),
         initial="",
-        tokens=subpath(input.tokens, ancestor=2),
         plan=lambda wildcards, resources: PLAN,
         launcher=lambda wildcards, resources: LAUNCHER,
-        placement=lambda wildcards, resources: PLACEMENT,
-        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
-        code=code_hash("workflow_scripts.training.cell"),
+        placement=placement,
+        code=TRAINER_CODE,
 
 
 use rule pretrain as finetune with:
     input:
-        tokens=f"{RESULTS}/tokens/{EXPERIMENT.target}/manifest.json",
-        capacity=f"{RESULTS}/tokens/capacity.json",
+        trained_on(EXPERIMENT.target),
         initial=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",
     output:
         manifest=f"{RESULTS}/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
         f"{RESULTS}/logs/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
-    priority: 1
+    priority: 0  # the shortest jobs come last, so that no long one is left alone at the end
     params:
         runs=specifications_of("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
-        initial=f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}",
-        tokens=subpath(input.tokens, ancestor=2),
+        initial=INITIAL,
         plan=lambda wildcards, resources: PLAN,
         launcher=lambda wildcards, resources: LAUNCHER,
-        placement=lambda wildcards, resources: PLACEMENT,
-        checkpoint_seconds=lambda wildcards, resources: EXPERIMENT.checkpoint_seconds,
-        code=code_hash("workflow_scripts.training.cell"),
+        placement=placement,
+        code=TRAINER_CODE,
 
 
 rule export:

@@ -81,7 +81,7 @@ def test_sizes_are_ordered_by_n_whatever_the_order_in_the_file(order):
     with open("config/config.yaml") as file:
         config = yaml.safe_load(file)
     config["model"]["sizes"] = [config["model"]["sizes"][index] for index in order]
-    assert list(Experiment.parse(config, "config").shapes) == ["5k", "10k", "25k", "55k", "154k"]
+    assert list(Experiment.parse(config, "config").shapes) == ["3k", "10k", "25k", "55k", "124k"]
 
 
 def test_small_cells_share_a_job_and_large_ones_have_their_own(config):
@@ -99,7 +99,7 @@ def test_every_problem_is_named_at_once(config):
     config["pretrain"]["tokens"] = "many"
     config["model"]["sizes"][0]["n_head"] = 5
     expected = ["splits: unknown key 'train'; known are validation, test", "pretrain.tokens", "'many'"]
-    refused(config, *expected, "d_model 14 is not divisible by n_head 5")
+    refused(config, *expected, "d_model 12 is not divisible by n_head 5")
 
 
 def test_an_unknown_key_is_named_with_the_known_ones(config):
@@ -127,6 +127,11 @@ def test_a_configuration_without_its_name_is_refused(config):
         ("fit", {"d_f": [3, 9]}, ["fit.d_f: no finetune size"]),
         ("evaluation", {"stop_tokens": 9, "validation_tokens": 900, "test_tokens": 900}, ["evaluation.stop_tokens: 9"]),
         ("experiment", "store", ["'store' is the name of the shared store"]),
+        ("mixtures", {"both": {"english": 1, "code": 1}}, ["mixtures.both: 'code' is not one of the corpora"]),
+        ("mixtures", {"both": {"english": 1, "python": 0}}, ["mixtures.both.python", "greater than 0"]),
+        ("mixtures", {"both": {"english": 1}}, ["mixtures.both", "at least 2"]),
+        ("mixtures", {"english": {"english": 1, "python": 1}}, ["mixtures.english: a corpus has this name"]),
+        ("base", "config/no.yaml", ["base: 'config/no.yaml' cannot be read"]),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(config, key, value, words):
@@ -147,3 +152,90 @@ def test_a_corpus_without_an_enabled_source_is_refused(config):
 def test_two_sizes_of_one_name_are_refused(config):
     config["model"]["sizes"].append(config["model"]["sizes"][0])
     refused(config, "two sizes share a name")
+
+
+@pytest.fixture
+def with_code(config):
+    """The quickstart with a second source, half of which is code."""
+    config["corpora"]["code"] = {"one": {"kind": "files", "path": "*.c"}}
+    config["mixtures"] = {"both": {"english": 3, "code": 1}}
+    config["pretrain"]["sources"] = ["english", "both"]
+    return config
+
+
+def test_a_mixture_is_a_source_of_its_parts(with_code):
+    experiment = Experiment.parse(with_code, "config")
+    assert experiment.used_corpora == ["python", "english", "code"]
+    assert experiment.shares("both") == {"english": 0.75, "code": 0.25}
+    needs = experiment.data_needs()
+    assert needs["english"]["train"] == {"tokens": 2_500_000}
+    assert needs["code"]["train"] == {"tokens": 625_000}
+    (data,) = {
+        canonical_json(experiment.specification(run)["data"])
+        for run in experiment.runs
+        if run.arm == "pretrain" and run.source == "both" and run.seed == 1
+    }
+    assert data == ('{"corpus":"both.seed1","shares":{"code":0.25,"english":0.75},"tokens":2500000,"unit_tokens":null}')
+
+
+def test_a_second_source_leaves_the_runs_of_the_first_as_they_are(config, with_code):
+    """So that they are shared through the store."""
+    first = Experiment.load("config/config.yaml")
+    second = Experiment.parse(with_code, "config")
+    for run in first.runs:
+        assert first.specification(run) == second.specification(run)
+
+
+def test_the_target_is_not_part_of_a_source(config):
+    config["mixtures"] = {"both": {"english": 1, "python": 1}}
+    config["pretrain"]["sources"] = ["both"]
+    refused(config, "the target 'python' cannot be its own source, as part of 'both'")
+
+
+def test_a_file_stands_on_its_base(config):
+    """A pair needs the lines in which it differs; results of two experiments do not share a name."""
+    mine = {"base": "config/config.yaml", "experiment": "mine", "title": "Mine?", "seeds": [0], "fit": {"draws": 100}}
+    mine["corpora"] = {"english": {"news": {"enabled": False}}, "recipes": {"mine": {"kind": "files", "path": "*"}}}
+    experiment = Experiment.parse(mine, "mine.yaml")
+    assert experiment.seeds == (0,)
+    assert experiment.fit.d_f == tuple(config["fit"]["d_f"])
+    assert set(experiment.enabled_sources("english")) == set(config["corpora"]["english"]) - {"news"}
+    assert list(experiment.corpora) == ["english", "python", "recipes"]
+    assert Experiment.parse(mine | {"base": "config/config.yaml"}, "x").recipe == Experiment.parse(config, "x").recipe
+
+
+def test_a_based_file_must_name_itself():
+    refused({"base": "config/config.yaml"}, "experiment: Field required", "title: Field required")
+
+
+def test_bases_that_go_in_circles_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("base: b.yaml")
+    (tmp_path / "b.yaml").write_text("base: a.yaml")
+    with pytest.raises(ConfigurationError, match=r"base: '.\.yaml' leads back to itself"):
+        Experiment.load("a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        ({"corpus": "english", "files": "gpt2", "vocab_size": 300}, "not both"),
+        ({"corpus": "english"}, "257 entries are bytes alone"),
+        ({"vocab_size": 1024}, "257 entries are bytes alone"),
+        ({"corpus": "cobol", "vocab_size": 300}, "tokenizer.corpus: 'cobol' is not one of the corpora"),
+    ],
+)
+def test_a_tokenizer_has_one_origin(tokenizer, message):
+    with open("config/config.yaml") as file:
+        config = yaml.safe_load(file)
+    with pytest.raises(ConfigurationError, match=message):
+        Experiment.parse(config | {"tokenizer": tokenizer}, "mine.yaml")
+
+
+def test_bytes_and_published_vocabularies_need_no_corpus():
+    with open("config/config.yaml") as file:
+        config = yaml.safe_load(file)
+    for tokenizer, entries in [({}, 257), ({"files": "gpt2", "vocab_size": 50257}, 50257)]:
+        experiment = Experiment.parse(config | {"tokenizer": tokenizer}, "mine.yaml")
+        assert experiment.used_corpora == ["python", "english"]
+        assert {shape.vocab_size for shape in experiment.shapes.values()} == {entries}

@@ -6,26 +6,26 @@ cells of the grid, their identities, the sizes with their parameter counts.  Not
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from workflow_scripts.configuration import ConfigurationError, explain, with_base
 from workflow_scripts.corpora.sources import Source
 from workflow_scripts.grid import Run
 from workflow_scripts.strict import Strict
+from workflow_scripts.training.planted import Simulated
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Characters = Annotated[int, Field(gt=0)]
-
-
-class ConfigurationError(ValueError):
-    """The configuration cannot be used; the message names the key, the value and what is allowed."""
+Weight = Annotated[float, Field(gt=0)]
 
 
 class Splits(Strict):
@@ -36,10 +36,29 @@ class Splits(Strict):
 
 
 class Tokenizer(Strict):
-    """Byte-level BPE, trained on the training split of one corpus."""
+    """The byte-level BPE of all corpora of the experiment; with neither `corpus` nor `files`, tokens are bytes.
 
-    corpus: str
-    vocab_size: int = Field(ge=258, le=2**20)
+    It is one, since a target that is encoded otherwise than its source cannot start from the source's embeddings.  A
+    vocabulary a language is an experiment a target, with `corpus` the target: its source is then encoded with it too.
+    """
+
+    corpus: str | None = None
+    """Trained on the training split of this corpus."""
+    files: str | None = None
+    """A folder with GPT-2's `vocab.json` and `merges.txt`, or others in their format."""
+    vocab_size: int = Field(257, ge=257, le=2**20)
+    """Entries, of which 256 are bytes and one is the end of a text."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Tokenizer:
+        if self.corpus is not None and self.files is not None:
+            raise ValueError("train it on a `corpus` or take it from `files`, not both")
+        if (self.vocab_size == 257) != (self.corpus is None and self.files is None):
+            raise ValueError(
+                f"vocab_size {self.vocab_size}: 257 entries are bytes alone, without `corpus` and `files`; with one of "
+                "them there are more"
+            )
+        return self
 
 
 class Shape(Strict):
@@ -83,6 +102,7 @@ class Pretrain(Strict):
 
     tokens: int = Field(gt=0)
     sources: tuple[str, ...] = Field(min_length=1)
+    """Corpora or mixtures."""
 
 
 class Grid(Strict):
@@ -152,6 +172,8 @@ class Experiment(Strict):
     target: Name
     """The corpus whose data is priced."""
     corpora: dict[Name, dict[Name, Source]]
+    mixtures: dict[Name, Annotated[dict[Name, Weight], Field(min_length=2)]] = Field(default_factory=dict)
+    """Sources made of corpora: name -> corpus -> weight, in tokens (`{english: 1, code: 1}` is half and half)."""
     splits: Splits = Splits()
     tokenizer: Tokenizer
     model: Model
@@ -167,6 +189,8 @@ class Experiment(Strict):
     """Targets of their own (`snakemake sweeps`); no law is fitted to them."""
     evaluation: Evaluation
     fit: Fit
+    simulated: Simulated | None = None
+    """Runs are drawn from this truth instead of being trained; results stand apart, and say so everywhere."""
     gpu: int = Field(1, ge=0)
     """GPUs a training job takes where there are any; 0 keeps it on the CPU.  With more than one the processes of a job
     share each batch (DDP), and `batch_sequences` must be a multiple of it."""
@@ -178,21 +202,28 @@ class Experiment(Strict):
     """Most sequences in one forward pass of a device; more are accumulated."""
     checkpoint_seconds: float = Field(60, ge=0)
     """A run that is killed loses at most this much work."""
-    share_process_below: int = Field(0, ge=0)
-    """Cells of fewer characters than this share a process; only a matter of speed."""
+    share_process_below: int | None = Field(None, ge=0)
+    """Cells of fewer characters than this share a process; only a matter of speed.  Without it none do, and all where
+    runs are simulated."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Experiment:
         corpora, sizes = sorted(self.corpora), [shape.name for shape in self.model.sizes]
         for key, name in [
             ("target", self.target),
-            ("tokenizer.corpus", self.tokenizer.corpus),
-            *[("pretrain.sources", source) for source in self.pretrain.sources],
+            *[("pretrain.sources", source) for source in self.pretrain.sources if source not in self.mixtures],
+            *[(f"mixtures.{mixture}", part) for mixture, parts in self.mixtures.items() for part in parts],
+            *([("tokenizer.corpus", self.tokenizer.corpus)] if self.tokenizer.corpus is not None else []),
         ]:
             if name not in self.corpora:
                 raise ValueError(f"{key}: {name!r} is not one of the corpora {corpora}")
-        if self.target in self.pretrain.sources:
-            raise ValueError(f"pretrain.sources: the target {self.target!r} cannot be its own source")
+        for mixture in self.mixtures:
+            if mixture in self.corpora:
+                raise ValueError(f"mixtures.{mixture}: a corpus has this name; choose another")
+        for source in self.pretrain.sources:
+            if self.target in self.shares(source):
+                within = "" if source == self.target else f", as part of {source!r}"
+                raise ValueError(f"pretrain.sources: the target {self.target!r} cannot be its own source{within}")
         for name, sources in self.corpora.items():
             if not any(source.enabled for source in sources.values()):
                 raise ValueError(f"corpora.{name}: no source is enabled")
@@ -229,6 +260,11 @@ class Experiment(Strict):
             raise ValueError(
                 f"{key}: {devices} devices cannot share {self.recipe.batch_sequences} recipe.batch_sequences"
             )
+        if self.simulated and set(self.simulated.laws) != set(self.pretrain.sources):
+            raise ValueError(
+                f"simulated.laws: found {sorted(self.simulated.laws)}, expected a law for each of pretrain.sources,"
+                f" {sorted(self.pretrain.sources)}"
+            )
         if self.experiment == "store":
             raise ValueError("experiment: 'store' is the name of the shared store; choose another")
         return self
@@ -240,11 +276,19 @@ class Experiment(Strict):
 
     @classmethod
     def parse(cls, config: Any, name: str) -> Experiment:
-        """`config` as read from YAML; `name` is the file, for messages.  Raises ConfigurationError."""
+        """`config` as read from YAML, put on top of its `base`; `name` is the file, for messages.
+
+        Raises ConfigurationError.
+        """
         try:
-            return cls.model_validate(config)
+            return cls.model_validate(with_base(config, name))
         except ValidationError as error:
             raise ConfigurationError(explain(error, name)) from None
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder below `results/`.  Simulated results have one of their own: they replace no measured ones."""
+        return f"{self.experiment}.simulated" if self.simulated else self.experiment
 
     @cached_property
     def shapes(self) -> dict[str, ModelShape]:
@@ -257,9 +301,29 @@ class Experiment(Strict):
     def enabled_sources(self, corpus: str) -> dict[str, Source]:
         return {name: source for name, source in self.corpora[corpus].items() if source.enabled}
 
+    def shares(self, source: str) -> dict[str, float]:
+        """The corpora that a source of pre-training is made of, with their shares of its tokens."""
+        weights = self.mixtures.get(source, {source: 1.0})
+        return {corpus: weight / sum(weights.values()) for corpus, weight in weights.items()}
+
+    def tokens_of(self, source: str, seed: int) -> str:
+        """The folder of the stage `tokens` that holds a source: its own for each seed, if it is a mixture."""
+        return f"{source}.seed{seed}" if source in self.mixtures else source
+
     @cached_property
     def used_corpora(self) -> list[str]:
-        return list(dict.fromkeys([self.target, self.tokenizer.corpus, *self.pretrain.sources]))
+        parts = [corpus for source in self.pretrain.sources for corpus in self.shares(source)]
+        named = [self.target, self.tokenizer.corpus, *parts]
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+    @cached_property
+    def used_mixtures(self) -> list[str]:
+        return [source for source in self.pretrain.sources if source in self.mixtures]
+
+    @property
+    def token_folders(self) -> list[str]:
+        """Every folder of the stage `tokens`."""
+        return [*self.used_corpora, *(self.tokens_of(name, seed) for name in self.used_mixtures for seed in self.seeds)]
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -298,7 +362,9 @@ class Experiment(Strict):
             return run.siblings
         if run.arm == "zero_shot":
             return f"{replace(run, arm='finetune', unit=self.grids[0].unit).siblings}/small"
-        return f"{run.siblings}/small" if run.characters < self.share_process_below else run.folder
+        limit = self.share_process_below
+        together = self.simulated is not None if limit is None else run.characters < limit
+        return f"{run.siblings}/small" if together else run.folder
 
     def specification(self, run: Run) -> dict[str, Any]:
         """The declared scientific choices of a run: what its identity is made of.
@@ -306,22 +372,43 @@ class Experiment(Strict):
         The arms differ in `initial` alone (DESIGN: rule 1), unless `trainable` says otherwise.
         """
         if run.arm == "pretrain":
-            data = {"corpus": run.source, "unit_tokens": None, "tokens": self.pretrain.tokens}
+            corpus = self.tokens_of(run.source, run.seed)
+            data = {"corpus": corpus, "unit_tokens": None, "tokens": self.pretrain.tokens}
+            if run.source in self.mixtures:
+                data["shares"] = self.shares(run.source)
         else:
             excerpt = self.excerpt_tokens if run.unit == "excerpt" else None
             data = {"corpus": self.target, "unit_tokens": excerpt, "characters": run.characters}
-        recipe = self.recipe.model_dump()
+        recipe = self._constants["recipe"]
         if run.sweep:
-            recipe[run.sweep] *= run.factor
+            recipe = recipe | {run.sweep: recipe[run.sweep] * run.factor}
         before = None if run.arm in ("pretrain", "scratch") else self.specification(self.pretraining_of(run))
         return {
+            **self._truth(run),
             "model": vars(self.shapes[run.size]),
             "data": data,
             "seed": run.seed,
             "recipe": recipe,
-            "evaluation": {**self.evaluation.model_dump(), "unit_tokens": self.excerpt_tokens},
+            "evaluation": self._constants["evaluation"],
             "initial": before,
             "trainable": self.trainable if run.arm == "finetune" else "all",
+        }
+
+    def _truth(self, run: Run) -> dict[str, Any]:
+        """What a simulated run is drawn from; nothing for a run that is trained."""
+        if self.simulated is None:
+            return {}
+        law = None if run.arm in ("pretrain", "scratch") else self.simulated.laws[run.source].model_dump()
+        return {"simulated": {"law": law, **self._constants["truth"]}}
+
+    @cached_property
+    def _constants(self) -> dict[str, Any]:
+        """What the specifications of all runs share: made once, for grids of 10,000 cells."""
+        truth = self.simulated
+        return {
+            "recipe": self.recipe.model_dump(),
+            "evaluation": {**self.evaluation.model_dump(), "unit_tokens": self.excerpt_tokens},
+            "truth": {"loss": truth.loss.model_dump(), "noise": asdict(truth.noise)} if truth else None,
         }
 
     def labels(self) -> dict[str, dict[str, str]]:
@@ -345,27 +432,16 @@ class Experiment(Strict):
         }
         swept = [d for sweep in self.sweeps for d in sweep.characters]
         largest = max(d for grid in self.grids for d in (*grid.finetune, *grid.scratch, *swept))
-        needs = {source: {"train": {"tokens": self.pretrain.tokens}, **held_out} for source in self.pretrain.sources}
-        return {**needs, self.target: {"train": {"characters": largest}, **held_out}}
+        needs = {self.target: {"train": {"characters": largest}, **held_out}}
+        for source in self.pretrain.sources:
+            for corpus, share in self.shares(source).items():
+                asked = {"train": {"tokens": self.pretrain.tokens}, **held_out}
+                known = needs.setdefault(corpus, {split: {"tokens": 0} for split in asked})
+                for split, counts in asked.items():
+                    known[split]["tokens"] = max(known[split]["tokens"], math.ceil(share * counts["tokens"]))
+        return needs
 
     @staticmethod
     def pretraining_of(run: Run) -> Run:
         """The pre-training run whose weights a fine-tuning run of the same seed starts from."""
         return Run("pretrain", run.source, "document", run.size, None, run.seed)
-
-
-def explain(error: ValidationError, name: str) -> str:
-    """One line a problem: the key, the value found, what is allowed."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        place = problem["loc"]
-        if place[:1] == ("corpora",):
-            place = place[:3] + place[4:]  # the fourth is the kind of the source
-        key = ".".join(map(str, place)) or "(top level)"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key"
-        found = problem["input"]
-        shown = "" if isinstance(found, dict | BaseModel) or problem["type"] == "missing" else f" (found {found!r})"
-        lines.append(f"  {key}: {message}{shown}")
-    return "\n".join([f"{name} cannot be used:", *lines])

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+FILES = ("run.json", "curve.parquet", "model.safetensors")
+"""What stands in the folder of a run."""
+
 
 @dataclass(frozen=True)
 class Run:

@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-import yaml
-
+from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.laws.fit import sentences
 from workflow_scripts.locks import owner, try_lock, wait_for_lock
@@ -45,7 +44,7 @@ def snakemake(*arguments: str) -> int:
 
 def outcome(config: str) -> str:
     """The law as a person would read it, and where the report is; of what there is, if only a part was asked for."""
-    results = RESULTS / yaml.safe_load(Path(config).read_text(encoding="utf-8"))["experiment"]
+    results = RESULTS / Experiment.load(config).folder
     law, report = results / "laws" / "transfer_law.json", results / "report.html"
     told = [sentences(read_json(law))] if law.exists() else []
     return "\n\n".join([*told, *([f"Report: {report}"] if report.exists() else [])])

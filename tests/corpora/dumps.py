@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from workflow_scripts.corpora.readers import read
+from workflow_scripts.corpora.readers import reader_of
 from workflow_scripts.corpora.records import Document
 from workflow_scripts.corpora.sources import PathSource, Source
 
@@ -31,7 +31,7 @@ def source(kind: str, **keys: Any) -> PathSource:
 
 
 def documents(kind: str, path: Path, **keys: Any) -> list[Document]:
-    return list(read(source(kind, **keys), [path]))
+    return list(reader_of(source(kind, **keys), path)(path))
 
 
 def found(kind: str, path: Path, **keys: Any) -> list[Any]:

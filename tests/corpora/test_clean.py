@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow_scripts.corpora.clean import Counts, clean
+from workflow_scripts.corpora.clean import Filters, clean
 from workflow_scripts.corpora.clean import main as clean_main
+from workflow_scripts.corpora.count import added
+from workflow_scripts.corpora.count import main as count_main
+from workflow_scripts.corpora.counts import Counts
 from workflow_scripts.corpora.errors import one_message
-from workflow_scripts.corpora.filters import plain_text, python_code
+from workflow_scripts.corpora.filters import NAMES
 from workflow_scripts.corpora.records import LeftOut, Unreadable
 
 LANGUAGES = {
@@ -39,7 +42,7 @@ def run(inputs: list[Path], source: dict | None = None) -> tuple[dict[str, str],
     clean_main([*arguments, "--out", "mine/notes.parquet", "--counts", "mine/notes.json"])
     table = pq.read_table("mine/notes.parquet")
     assert table.column_names == ["id", "text", "source"]
-    assert set(table["source"].to_pylist()) == {"notes"}
+    assert set(table["source"].to_pylist()) <= {"notes"}
     return dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)), json.loads(
         Path("mine/notes.json").read_text()
     )
@@ -50,11 +53,9 @@ def adds_up(counts: dict) -> bool:
         return sum(reason[unit] for reason in counts[part].values())
 
     read, kept = counts["read"], counts["kept"]
-    stripped = counts["stripped"]["characters"]
-    return (
-        read["documents"] == kept["documents"] + total("dropped", "documents") + total("set_aside", "documents")
-        and read["characters"] == kept["characters"] + total("dropped", "characters") + stripped
-    )
+    return read["documents"] == kept["documents"] + total("dropped", "documents") + total(
+        "set_aside", "documents"
+    ) and read["characters"] == kept["characters"] + total("dropped", "characters") + total("cut", "characters")
 
 
 def json_lines(texts) -> bytes:
@@ -85,7 +86,7 @@ def test_line_ends_are_normalised_and_nul_is_dropped(tmp_path):
     path.write_bytes(b"one\r\ntwo\rthree\0\n" * 40)
     texts, counts = run([path])
     assert texts == {f"notes/{path}": "one\ntwo\nthree\n" * 40}
-    assert counts["stripped"] == {"documents": 1, "characters": 80}
+    assert counts["cut"] == {"line_ends_and_nul": {"documents": 1, "characters": 80}}
     assert adds_up(counts)
 
 
@@ -116,20 +117,62 @@ ASIDE = st.builds(Unreadable, st.just("cut"), st.integers(0, 9))
 LEFT = st.builds(LeftOut, st.just("other_language"), st.integers(0, 9))
 
 
-@given(st.lists(st.one_of(st.text(), st.text(min_size=200), ASIDE, LEFT)))
-def test_counts_always_add_up(raw):
-    counts = Counts()
-    kept = list(clean(((str(row), text) for row, text in enumerate(raw)), plain_text, counts))
-    assert adds_up(vars(counts))
+@given(st.lists(st.one_of(st.text(), st.text(min_size=200), ASIDE, LEFT)), st.frozensets(st.sampled_from(NAMES)))
+def test_counts_always_add_up(raw, names):
+    counts, kept = Counts(), []
+    for _, document in clean(((str(row), text) for row, text in enumerate(raw)), Filters(names), counts):
+        counts.keep(document.text, None)
+        kept.append(document.text)
+    assert adds_up(counts.summary())
     assert counts.read["documents"] == len(raw)
-    assert counts.kept["characters"] == sum(len(text) for _, text in kept)
-    assert counts.kept["bytes"] == sum(len(text.encode()) for _, text in kept)
+    assert counts.kept["characters"] == sum(map(len, kept))
+    assert counts.kept["bytes"] == sum(len(text.encode()) for text in kept)
 
 
 def test_a_source_of_which_nothing_is_left_ends_with_the_reasons(tmp_path):
+    """Of one shard nothing may be left."""
     (tmp_path / "notes.txt").write_text("short")
-    with pytest.raises(SystemExit, match=r"mine/notes: no document is left of 1 .*too_short.*enabled: false"):
-        run([tmp_path / "notes.txt"])
+    texts, _ = run([tmp_path / "notes.txt"])
+    assert texts == {}
+    with pytest.raises(SystemExit, match=r"mine.json: no document is left of 1 .*too_short.*enabled: false"):
+        count_main(["--counts", "mine/notes.json", "--out", "mine.json"])
+
+
+def test_the_counts_of_a_source_are_the_sums_of_its_shards(tmp_path):
+    good = LANGUAGES["german"]
+    (tmp_path / "a.txt").write_text(good)
+    (tmp_path / "b.jsonl").write_bytes(json_lines([good, "short"]) + b"{")
+    shards = []
+    for name in ("a.txt", "b.jsonl"):
+        run([tmp_path / name], {"kind": "files", "path": "*", "set_aside": 1})
+        shards.append(f"{name}.json")
+        Path("mine/notes.json").rename(shards[-1])
+    (tmp_path / "list").write_text("\n".join(shards) + "\n")
+    count_main(["--counts", f"@{tmp_path}/list", "--out", "mine.json"])
+    counts = json.loads(Path("mine.json").read_text())
+    assert adds_up(counts)
+    assert counts["read"]["documents"] == 4
+    assert counts["kept"] == {"documents": 2, "characters": 2 * len(good), "bytes": 2 * len(good.encode())}
+    assert counts["set_aside"]["broken_json"]["documents"] == len(counts["set_aside_examples"]) == 1
+    assert [entry["path"] for entry in counts["inputs"]] == [f"{tmp_path}/a.txt", f"{tmp_path}/b.jsonl"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["short", "cut"]), st.text(max_size=3)), max_size=30), st.data())
+def test_counts_do_not_depend_on_the_shards(dropped, data):
+    """Neither sums nor examples, also of the same text under several names."""
+
+    def counted(rows) -> dict:
+        counts = Counts()
+        for row in rows:
+            reason, text = dropped[row]
+            counts.decode(text, len(text.encode()))
+            counts.drop(reason, f"{row}", text)
+        return counts.summary()
+
+    rows = range(len(dropped))
+    shard_of = [data.draw(st.integers(0, 3)) for _ in rows]
+    shards = [counted(row for row in rows if shard_of[row] == shard) for shard in range(4)]
+    assert added(shards) == counted(rows)
 
 
 def test_a_full_disk_says_what_to_do():
@@ -148,35 +191,3 @@ def test_a_parquet_column_that_is_missing_is_answered_with_those_that_are_there(
     pq.write_table(pa.table({"content": ["x"]}), tmp_path / "notes.parquet")
     with pytest.raises(SystemExit, match=r"no column 'text'; it has \['content'\]"):
         run([tmp_path / "notes.parquet"])
-
-
-CODE = "def add(first, second):\n    return first + second\n\n\n" * 10
-
-
-@pytest.mark.parametrize(
-    ("path", "text", "reason"),
-    [
-        ("pkg/core.py", CODE, None),
-        ("pkg/contest.py", CODE, None),
-        ("pkg/tests/helpers.py", CODE, "tests"),
-        ("pkg/test_core.py", CODE, "tests"),
-        ("pkg/conftest.py", CODE, "tests"),
-        ("pkg/_vendor/six.py", CODE, "vendored"),
-        ("pkg/message_pb2.py", CODE, "generated"),
-        ("pkg/core.py", "# This file is auto-generated.\n" + CODE, "generated"),
-        ("pkg/db/migrations/one.py", CODE, "migrations"),
-        ("pkg/core.py", "x = 1\n", "too_short"),
-        ("pkg/core.py", CODE * 400, "too_long"),
-        ("pkg/core.py", CODE + "x" * 1001, "long_lines"),
-        ("pkg/core.py", "1, 2, 3, 4,\n" * 90, "digits"),
-        ("pkg/core.py", '"重重重重重重重重"\n' * 90, "non_ascii"),
-    ],
-)
-def test_python_files_that_nobody_wrote_or_reads_are_dropped(path, text, reason):
-    assert python_code(path, text)[1] == reason
-
-
-def test_only_licence_headers_are_stripped():
-    licence = "# Copyright 2020 The Authors\n#\n# Licensed under the Apache License\n\n"
-    assert python_code("a.py", licence + CODE) == (CODE, None)
-    assert python_code("a.py", "# Adds numbers.\n" + CODE) == ("# Adds numbers.\n" + CODE, None)

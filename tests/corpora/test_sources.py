@@ -27,11 +27,22 @@ def test_every_kind_is_named_by_a_path_and_may_set_a_limit(kind):
     ("given", "message"),
     [
         ({"kind": "webtexts", "path": "x"}, "'webtext', 'common_crawl', 'wikipedia', 'books', 'community_qa'"),
-        ({"kind": "webtext", "path": "x", "text": "body"}, "unknown key 'text'; known are path, set_aside, enabled"),
+        (
+            {"kind": "webtext", "path": "x", "text": "body"},
+            "unknown key 'text'; known are filters, characters, seed, enabled, set_aside, language",
+        ),
         ({"kind": "books"}, "corpora.english.books.path: Field required"),
         ({"kind": "github", "path": "x"}, "corpora.english.books.extensions: Field required"),
         ({"kind": "github", "path": "x", "extensions": []}, "corpora.english.books.extensions: "),
         ({"kind": "github", "path": "x", "extensions": ["*.py"]}, "corpora.english.books.extensions.0: "),
+        (
+            {"kind": "webtext", "path": "x", "filters": {"shouting": True}},
+            "filters: no filter shouting; there are too_short, ",
+        ),
+        ({"kind": "webtext", "path": "x", "characters": "many"}, "corpora.english.books.characters: "),
+        ({"kind": "webtext", "path": "x", "characters": 0.5}, "corpora.english.books.characters: "),
+        ({"kind": "hub", "name": "allenai/c4"}, "corpora.english.books.revision: the commit of 'allenai/c4' is needed"),
+        ({"kind": "hub", "name": "allenai/c4", "revision": "main"}, "corpora.english.books.revision: "),
         ({"kind": "oscar", "path": "x", "set_aside": 1.5}, "corpora.english.books.set_aside: "),
     ],
 )
@@ -39,6 +50,12 @@ def test_a_mistake_is_answered_with_the_key_and_what_is_allowed(given, message):
     with pytest.raises(ConfigurationError) as error:
         parse(given)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("budget", ["2e9", "2.0e9", "2000000000", "2_000_000_000"])
+def test_a_budget_is_a_number_however_it_is_written(budget):
+    given = yaml.safe_load(f"{{kind: webtext, path: x, characters: {budget}}}")
+    assert parse(given).corpora["english"]["books"].characters == 2_000_000_000
 
 
 def test_a_glob_finds_files_and_for_code_folders(tmp_path):

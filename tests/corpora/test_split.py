@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workflow_scripts.corpora import clusters, fingerprint
 from workflow_scripts.corpora.documents import write_shard
+from workflow_scripts.corpora.fingerprint import make_fingerprints
 from workflow_scripts.corpora.shingles import WINDOW_BYTES, shingles_of
+from workflow_scripts.corpora.split import TEST, VALIDATION, split_of
 from workflow_scripts.corpora.split import main as split_main
-from workflow_scripts.corpora.split import split_of
 
 Corpora = Mapping[str, Mapping[str, list[str]]]
 """Texts by corpus and source."""
@@ -33,22 +35,35 @@ def edited(text: str, seed: object, share: float = 0.01) -> str:
     return " ".join(["edit", *("edit" if draw.random() < share else word for word in text.split(" ")[1:])])
 
 
-def write(corpora: Corpora, folder: Path) -> list[str]:
-    arguments = []
+def write(corpora: Corpora, folder: Path, shard_documents: int = 1000) -> list[str]:
+    """Documents and fingerprints below `folder`, so many documents a shard; the names of the shards."""
+    names = []
     for corpus, sources in corpora.items():
         for source, texts in sources.items():
-            path = folder / corpus / f"{source}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_shard(path, source, ((f"{row:04d}", text) for row, text in enumerate(texts)))
-            arguments.append(f"{corpus}={path}")
-    return arguments
+            documents = [(f"{row:04d}", text) for row, text in enumerate(texts)]
+            for start in range(0, max(len(documents), 1), shard_documents):
+                names.append(f"{corpus}/{source}/from{start}")
+                path = folder / "documents" / f"{names[-1]}.parquet"
+                printed = folder / "fingerprints" / f"{names[-1]}.arrow"
+                for parent in (path.parent, printed.parent):
+                    parent.mkdir(parents=True, exist_ok=True)
+                write_shard(path, source, documents[start : start + shard_documents])
+                make_fingerprints(path, printed.parent)
+                (printed.parent / "fingerprints.arrow").rename(printed)
+    return names
 
 
-def run(documents: list[str], out: Path, target: str = "python", share: float = 0.2) -> tuple[pd.DataFrame, dict]:
+def run(shards: list[str], folder: Path, target: str = "python", share: float = 0.2) -> tuple[pd.DataFrame, dict]:
+    """The splits of all shards in the order of corpus and source, and the counts."""
     shares = ["--validation", str(share), "--test", str(share)]
-    files = ["--out", str(out), "--counts", str(out.with_suffix(".json"))]
-    split_main(["--documents", *documents, "--target", target, *shares, *files])
-    return pd.read_parquet(out), json.loads(out.with_suffix(".json").read_text())
+    counts = folder / "splits.json"
+    split_main(["--corpora", str(folder), "--shards", *shards, "--target", target, *shares, "--counts", str(counts)])
+    frames = []
+    for name in sorted(shards, key=lambda name: name.split("/")[:2]):
+        corpus, source, _ = name.split("/")
+        frame = pd.read_parquet(folder / "splits" / f"{name}.parquet")
+        frames.append(frame.assign(corpus=corpus, source=source))
+    return pd.concat(frames, ignore_index=True), json.loads(counts.read_text())
 
 
 def by_id(rows: pd.DataFrame, column: str) -> dict[tuple[str, str], object]:
@@ -74,7 +89,7 @@ CORPORA: Corpora = {
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory) -> tuple[pd.DataFrame, dict]:
     folder = tmp_path_factory.mktemp("split")
-    return run(write(CORPORA, folder), folder / "splits.parquet")
+    return run(write(CORPORA, folder), folder)
 
 
 def test_near_copies_share_a_cluster_and_strangers_do_not(outcome):
@@ -108,8 +123,15 @@ def test_copies_of_held_out_target_text_leave_the_other_corpora(outcome):
         copy = ("english", f"books/{row:04d}") if row < 30 else ("english", f"copies/{row - 30:04d}")
         assert reason[copy] == ("leak" if held_out else None)
         leaks += held_out
-    assert counts["leak"] == {"target": "python", "documents_removed": leaks, "by_cluster": leaks, "by_passage": 0}
-    assert leaks > 5
+    report = counts["leak"]
+    assert {key: report[key] for key in ("documents_removed", "by_cluster", "by_passage")} == {
+        "documents_removed": leaks,
+        "by_cluster": leaks,
+        "by_passage": 0,
+    }
+    assert sum(found["by_cluster"] for found in report["sources"].values()) == leaks > 5
+    assert report["examples"][0]["by"] == "cluster"
+    assert reason["english", report["examples"][0]["id"]] == "leak"
 
 
 def test_counts_add_up_in_documents_and_characters(outcome):
@@ -130,11 +152,11 @@ def test_a_passage_of_held_out_text_inside_a_long_document_is_a_leak(outcome, tm
     quoting = essay("long", 3000) + ORIGINALS[place][100:800] + essay("longer", 3000)
     harmless = essay("a", 3000) + ORIGINALS[known][100:800] + essay("b", 3000)
     corpora = {**CORPORA, "english": {**CORPORA["english"], "essays": [quoting, harmless]}}
-    rows, counts = run(write(corpora, tmp_path), tmp_path / "splits.parquet")
+    rows, counts = run(write(corpora, tmp_path), tmp_path)
     reason = by_id(rows, "reason")
     assert reason["english", "essays/0000"] == "leak"
     assert reason["english", "essays/0001"] is None
-    assert counts["leak"]["by_passage"] == 1
+    assert counts["leak"]["by_passage"] == counts["leak"]["sources"]["english/essays"]["by_passage"] == 1
 
 
 def test_text_that_the_target_trains_on_too_is_no_leak(tmp_path):
@@ -142,14 +164,24 @@ def test_text_that_the_target_trains_on_too_is_no_leak(tmp_path):
     licence = essay("licence", 60)
     python = [licence + "\n" + essay(("code", number), 600) for number in range(40)]
     english = [licence + "\n" + essay(("prose", number), 600) for number in range(40)]
-    _, counts = run(write({"python": {"a": python}, "english": {"b": english}}, tmp_path), tmp_path / "splits.parquet")
+    _, counts = run(write({"python": {"a": python}, "english": {"b": english}}, tmp_path), tmp_path)
     assert counts["leak"]["documents_removed"] == 0
 
 
-def test_the_order_of_the_shards_changes_nothing(outcome, tmp_path):
-    documents = write(CORPORA, tmp_path)
-    rows, _ = run(documents[::-1], tmp_path / "reversed.parquet")
+def test_the_order_of_corpora_and_sources_changes_nothing(outcome, tmp_path):
+    rows, _ = run(write(CORPORA, tmp_path)[::-1], tmp_path)
     pd.testing.assert_frame_equal(rows, outcome[0])
+
+
+def test_shards_batches_and_ranges_change_nothing(outcome, tmp_path, monkeypatch):
+    """However the documents are cut, and however little is looked at together."""
+    monkeypatch.setattr(fingerprint, "BATCH_DOCUMENTS", 7)
+    monkeypatch.setattr(clusters, "RANGE_KEYS", 11)
+    monkeypatch.setattr(clusters, "COMPARED_PAIRS", 3)
+    rows, counts = run(write(CORPORA, tmp_path, shard_documents=25), tmp_path)
+    pd.testing.assert_frame_equal(rows, outcome[0])
+    assert counts["corpora"] == outcome[1]["corpora"]
+    assert counts["leak"]["sources"] == outcome[1]["leak"]["sources"]
 
 
 def test_a_new_source_moves_no_document(outcome, tmp_path):
@@ -158,42 +190,46 @@ def test_a_new_source_moves_no_document(outcome, tmp_path):
         "english": {**CORPORA["english"], "aaa": [essay(("new", number)) for number in range(50)]},
         "german": {"zeitung": [essay(("deutsch", number)) for number in range(50)]},
     }
-    rows, _ = run(write(more, tmp_path), tmp_path / "splits.parquet")
+    rows, _ = run(write(more, tmp_path), tmp_path)
     before, after = by_id(outcome[0], "split"), by_id(rows, "split")
     assert {key: after[key] for key in before} == before
 
 
 def test_an_empty_split_ends_with_what_to_do(tmp_path):
-    documents = write({"python": {"tiny": [essay(1), essay(2)]}}, tmp_path)
+    shards = write({"python": {"tiny": [essay(1), essay(2)]}}, tmp_path)
     with pytest.raises(
         SystemExit, match=r"split: corpus python: no document for .* \(2 documents, 0 of them dropped\)"
     ):
-        run(documents, tmp_path / "splits.parquet")
-    assert not (tmp_path / "splits.parquet").exists()
+        run(shards, tmp_path)
+    assert not (tmp_path / "splits").exists()
 
 
-def test_an_empty_shard_is_named(tmp_path):
-    documents = write({"python": {"full": ORIGINALS, "hollow": []}}, tmp_path)
-    with pytest.raises(SystemExit, match=r"hollow.parquet: the shard holds no document"):
-        run(documents, tmp_path / "splits.parquet")
+def test_a_shard_may_be_empty(outcome, tmp_path):
+    """All its documents may have been dropped, while those of the next file are kept."""
+    rows, counts = run(write({**CORPORA, "german": {"hollow": []}}, tmp_path), tmp_path)
+    assert counts["corpora"] == outcome[1]["corpora"]
+    assert not (rows.corpus == "german").any()
 
 
-def test_a_file_that_is_no_shard_is_named(tmp_path):
-    (tmp_path / "x.parquet").write_bytes(b"something else")
-    with pytest.raises(SystemExit, match=r"x.parquet: not a shard of documents"):
-        run([f"python={tmp_path}/x.parquet"], tmp_path / "splits.parquet")
+def test_files_that_are_no_fingerprints_and_shards_given_twice_are_named(tmp_path):
+    shards = write({"python": {"x": ORIGINALS}}, tmp_path)
+    with pytest.raises(SystemExit, match=r"split: python/x/from0: given twice"):
+        run(shards * 2, tmp_path)
+    (tmp_path / "fingerprints" / f"{shards[0]}.arrow").write_bytes(b"something else")
+    with pytest.raises(SystemExit, match=r"from0.arrow: not fingerprints"):
+        run(shards, tmp_path)
 
 
 def test_an_unknown_target_is_answered_with_the_corpora(tmp_path):
     with pytest.raises(SystemExit, match=r"target 'haskell' is not among the corpora \['english', 'python'\]"):
-        run(write(CORPORA, tmp_path), tmp_path / "splits.parquet", target="haskell")
+        run(write(CORPORA, tmp_path), tmp_path, target="haskell")
 
 
 def test_the_shares_are_those_asked_for():
     splits = pd.Series([split_of(number.to_bytes(16), 0.1, 0.05) for number in range(20_000)])
     shares = splits.value_counts(normalize=True)
-    assert shares["validation"] == pytest.approx(0.1, abs=0.01)
-    assert shares["test"] == pytest.approx(0.05, abs=0.01)
+    assert shares[VALIDATION] == pytest.approx(0.1, abs=0.01)
+    assert shares[TEST] == pytest.approx(0.05, abs=0.01)
 
 
 @given(st.lists(st.text(), min_size=1, max_size=5), st.data())

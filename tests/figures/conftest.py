@@ -17,23 +17,25 @@ from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import write_results
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.scaling.command import fit_table
+from workflow_scripts.laws.scaling.learning_curves import read_points
 from workflow_scripts.laws.scaling.table import choose
-from workflow_scripts.laws.simulate import simulate_runs
+from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_runs
 
 
 @pytest.fixture(scope="session")
 def make_laws(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Writes the laws folder of some runs and returns it; `change` and `change_law` alter the cells and, in place, the
-    laws of the sources after the fit."""
+    """Writes the laws folder of some runs, which stand for measured ones unless `simulated`, and returns it; `change` and
+    `change_law` alter the cells and, in place, the laws of the sources after the fit."""
 
     def make(
         runs: pd.DataFrame | None = None,
         d_f: tuple[int, int] = (6_000, 60_000),
         change: Callable[[pd.DataFrame], pd.DataFrame] = lambda cells: cells,
         change_law: Callable[[dict[str, Any]], None] = lambda law: None,
+        simulated: bool = False,
     ) -> Path:
         folder = tmp_path_factory.mktemp("laws")
-        runs = simulate_runs() if runs is None else runs
+        runs = (simulate_runs() if runs is None else runs).assign(simulated=simulated)
         runs.to_parquet(folder / "runs.parquet")
         checked = check_runs(runs)
         laws = write_results(checked, fit_runs(checked, Fit(d_f=d_f, draws=100), "excerpt"), folder)
@@ -42,9 +44,10 @@ def make_laws(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         for law in laws["sources"].values():
             change_law(law)
         (folder / "transfer_law.json").write_text(json.dumps(laws))
-        write_json(
-            folder / "scaling.json", fit_table(checked, choose(checked, "n_params", "flops", "excerpt"), draws=20)
-        )
+        simulate_learning_curves(runs).to_parquet(folder / "learning_curves.parquet")
+        points = read_points(folder / "learning_curves.parquet", {})
+        choice = choose(checked, "n_params", "flops", "excerpt")
+        write_json(folder / "scaling.json", fit_table(checked, choice, draws=20, points=points))
         return folder
 
     return make
@@ -82,6 +85,9 @@ def text_counts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                 "tests": {"documents": 340, "characters": 9000},
             }
             counts = {"source": name, "read": kept, "kept": kept, "dropped": dropped, "set_aside": {}, "inputs": []}
+            if corpus != "python":
+                languages = {"en": {"documents": 997, "characters": 9}, "de": {"documents": 3, "characters": 1}}
+                counts |= {"languages": languages, "python": {"documents": 2, "characters": characters // 1000}}
             _write(folder / "corpora" / corpus / f"{name}.json", counts)
         split = {"documents": 120, "characters": 330_000}
         parts[corpus] = {"read": split, "train": split, "validation": split, "test": split}

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from workflow_scripts.figures import FIGURES, effective_data, transfer_law
+from workflow_scripts.figures import FIGURES, effective_data, pairs, transfer_law
 from workflow_scripts.figures.style import SETTINGS
 from workflow_scripts.figures.tables import Laws
 from workflow_scripts.figures.words import count
@@ -210,3 +210,56 @@ def test_a_missing_column_is_named(laws_folder: Path, tmp_path: Path) -> None:
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no such table; make it with the laws stage"):
         drawn("effective_data", tmp_path, tmp_path / "figure")
+
+
+@pytest.fixture
+def pair_cells(tmp_path: Path) -> Path:
+    rows = []
+    for name, target, factor in [("a", "german", 3.0), ("b", "french", 2.0), ("b_own", "french", 1.5)]:
+        for size, n_params in (("6k", 6_144), ("25k", 24_576), ("98k", 98_304)):
+            for d in (6_000, 20_000, 60_000):
+                value = 1 + factor * (6_000 / d) ** 0.5 * (n_params / 24_576) ** 0.1
+                row = {
+                    "experiment": name,
+                    "simulated": False,
+                    "source": "english",
+                    "target": target,
+                    "unit": "excerpt",
+                    "size": size,
+                }
+                row |= {"n_params": n_params, "d_f_bytes": 1.1 * d, "censored": "none", "multiplier": value}
+                rows.append(row | {"multiplier_low": 0.9 * value, "multiplier_high": 1.1 * value})
+    cells = pd.DataFrame(rows)
+    cells.loc[cells["d_f_bytes"] < 7_000, "multiplier_high"] = np.nan
+    cells.loc[(cells["experiment"] == "a") & (cells["n_params"] == 24_576), "multiplier"] *= [np.nan, 1, 1]
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    return tmp_path / "cells.csv"
+
+
+def test_pairs_are_drawn_at_their_middle_size_as_the_table_has_them(pair_cells: Path) -> None:
+    """A cell beyond the curve is counted, not drawn; two experiments of one pair are told apart."""
+    figure = pairs.draw(pairs.read_cells(pair_cells))
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) in (2, 3) and line.get_marker() in "os^"]
+    table = pd.read_csv(pair_cells).query("n_params == 24576 and multiplier == multiplier")
+    for line, (_, rows) in zip(lines, table.groupby("experiment"), strict=True):
+        assert np.allclose(line.get_xdata(), rows["d_f_bytes"])
+        assert np.allclose(line.get_ydata(), rows["multiplier"])
+    words = [text.get_text() for text in [*axes.texts, *figure.texts]]
+    assert {"English → German", "English → French\n(b)", "English → French\n(b_own)"} <= set(words)
+    assert any("1 cells beyond" in text for text in words)
+
+
+def test_pairs_are_the_same_bytes_for_the_same_table(pair_cells: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        pairs.main(["--cells", str(pair_cells), "--out", str(tmp_path / name)])
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert (tmp_path / "one.png").read_bytes().startswith(PNG_SIGNATURE)
+
+
+def test_a_table_of_pairs_that_is_missing_or_lacks_a_column_is_named(pair_cells: Path) -> None:
+    with pytest.raises(SystemExit, match=r"none.csv: no such file; write it with"):
+        pairs.main(["--cells", str(pair_cells.with_name("none.csv")), "--out", "x"])
+    pd.read_csv(pair_cells).drop(columns="d_f_bytes").to_csv(pair_cells, index=False)
+    with pytest.raises(SystemExit, match=r"no column \['d_f_bytes'\]"):
+        pairs.main(["--cells", str(pair_cells), "--out", "x"])

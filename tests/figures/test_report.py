@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,6 +24,7 @@ from workflow_scripts.figures.report import typeset
 from workflow_scripts.figures.tables import COEFFICIENTS, Laws
 from workflow_scripts.figures.words import count, interval, number
 from workflow_scripts.laws.plan import report_section
+from workflow_scripts.laws.simulate import Planted, simulate_runs
 
 CAPTIONS = Path(__file__).parents[2] / "config" / "report"
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -131,7 +133,7 @@ def test_the_headline_stands_in_the_report(html: str, laws_folder: Path) -> None
 
 def test_every_cell_is_a_row_of_the_report(html: str, laws_folder: Path) -> None:
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
-    shown = [row[1:8] for row in rows if len(row) == 12]
+    shown = [row[1:8] for row in rows if len(row) == 14]
     cells = Laws(laws_folder).effective_data
     assert (cells["limit"] == "none").any()
     wanted = []
@@ -141,6 +143,7 @@ def test_every_cell_is_a_row_of_the_report(html: str, laws_folder: Path) -> None
         ]
         ends = [end.replace("no interval", "–") for end in ends]
         wanted.append([cell.unit, cell.size, count(cell.d_f), count(cell.d_e), ends[0], count(cell.d_t), ends[1]])
+    assert {row[13] for row in rows if len(row) == 14} == {number(loss, 4) for loss in cells["test_bits_per_byte"]}
     assert len(shown) == len(cells)
     assert [row for row in wanted if row not in shown] == []
 
@@ -156,6 +159,9 @@ def test_warnings_and_checks_are_words_in_the_report(html: str, laws_folder: Pat
         *sentences_shown,
         "55% of English is the source gcide: a dictionary",
         "17 documents of other corpora were removed",
+        "too short 12 (900 characters)",
+        "en 997, de 3",
+        "0.10%",
         "holds 10 excerpts or more",
     ):
         assert text_of(typeset(sentence)) in text
@@ -301,6 +307,40 @@ def test_whether_two_sources_share_exponents_is_said(make_report: Report, make_l
     assert f"(p = {found['p_value_of_shared']:.2g})" in text
 
 
+def test_a_mixture_is_judged_beside_its_part_and_counted_by_part(
+    make_laws: Callable[..., Path], text_counts: tuple[Path, Path], experiment: dict, figures: Path, tmp_path: Path
+) -> None:
+    mixture = simulate_runs(source="text_and_code", planted=Planted(k=900.0, alpha=0.02), random_seed=1)
+    laws = make_laws(pd.concat([simulate_runs(), mixture[mixture["init"] == "text_and_code"]]))
+    config = copy.deepcopy(experiment)
+    config["corpora"]["code"] = config["corpora"]["english"]
+    config["mixtures"] = {"text_and_code": {"english": 1, "code": 1}}
+    config["pretrain"]["sources"] = ["english", "text_and_code"]
+    folders = {name: tmp_path / name for name in ("corpora", "tokens")}
+    for folder, counts in zip(folders.values(), text_counts, strict=True):
+        shutil.copytree(counts, folder)
+        shutil.copytree(counts / "english", folder / "code")
+    parts = json.loads((folders["corpora"] / "splits.json").read_text())
+    parts["corpora"]["code"] = parts["corpora"]["english"]
+    (folders["corpora"] / "splits.json").write_text(json.dumps(parts))
+    part = {"share": 0.5, "splits": {"train": {"documents": 9, "characters": 4_000, "bytes": 5_000, "tokens": 2_000}}}
+    for seed in (0, 1):
+        folder = folders["tokens"] / f"text_and_code.seed{seed}"
+        folder.mkdir()
+        (folder / "manifest.json").write_text(json.dumps({"parts": {"english": part, "code": part}}))
+    paths = {"laws": laws, "figures": figures, "captions": CAPTIONS, **folders, "out": tmp_path / "report.html"}
+    arguments = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    report.main([*arguments, "--experiment", json.dumps(config)])
+    html = (tmp_path / "report.html").read_text()
+    text = text_of(html)
+    assert "Text and code beside English: what the mixture changes" in text
+    assert "smaller α: supported" in text
+    assert "larger k: supported" in text
+    assert "“same β, smaller α, larger k” is" in text
+    row = ["Text and code", "1", "Code", "50%", "9", "4k", "5k", "2k"]
+    assert "".join(f"<td>{cell}</td>" for cell in row) in html
+
+
 def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> None:
     scaling, text = Laws(laws_folder).scaling, text_of(html)
     assert len(scaling["laws"]) > 10
@@ -309,7 +349,21 @@ def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> No
         assert f"{number(first['estimate'], 3)} ({interval(first['low'], first['high'])})" in text
     for one in scaling["absent"]:
         assert one["why"] in text
+    assert "The best size and length of one pass for a budget of C = 6 N D" in text
+    for one in scaling["allocations"]:
+        assert interval(one["n"]["low"], one["n"]["high"]) in text
     assert html.count("<td>fine-tuning") >= len(scaling["frontiers"]) / 2
+
+
+def test_what_the_search_found_and_how_data_was_read_otherwise_is_said(html: str, laws_folder: Path) -> None:
+    text = text_of(html)
+    assert "36 of 36 starts agreed; 100 draws, of which 0 did not converge" in text
+    assert "the noise of seeds alone would give" in text
+    found = report_laws.readings(Laws(laws_folder))
+    assert len(found) == 3
+    for sentence, about in zip(found, ("from power laws", "from bits per byte", "without fine-tuning"), strict=True):
+        assert about in sentence
+        assert text_of(typeset(sentence)) in text
 
 
 def test_the_plan_stands_in_the_report(html: str, laws_folder: Path) -> None:

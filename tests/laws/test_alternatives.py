@@ -1,10 +1,14 @@
 """Rival laws: each is recovered from points on it, and the law that was planted predicts held-out cells best."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from workflow_scripts.experiment import Fit
+from workflow_scripts.laws import likelihood
+from workflow_scripts.laws.alternatives import compare
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.loss_laws import Losses, fit_losses, laws_of_losses
 from workflow_scripts.laws.runs import check_runs
@@ -21,7 +25,18 @@ def losses(tuned, scratch=lambda n, d: 1 + 20 * d**-0.2, p=None) -> Losses:
     n, d_f, p_axis = (axis.ravel() for axis in np.meshgrid(SIZES, D_F, p or [1.0]))
     n_scratch, d = (axis.ravel() for axis in np.meshgrid(SIZES, D))
     start = np.array([11.0, 0.2, 0.2])
-    return Losses(tuned(n, d_f, p_axis), d_f, n, p_axis if p else None, scratch(n_scratch, d), d, n_scratch, start)
+    return Losses(
+        tuned=tuned(n, d_f, p_axis),
+        at_most=np.zeros(len(n), dtype=bool),
+        d_f=d_f,
+        n_params=n,
+        pretrain_tokens=p_axis if p else None,
+        scratch=scratch(n_scratch, d),
+        scratch_at_most=np.zeros(len(d), dtype=bool),
+        d=d,
+        scratch_n_params=n_scratch,
+        transfer=start,
+    )
 
 
 def refit(name: str, data: Losses) -> dict:
@@ -37,16 +52,35 @@ def test_zhangs_multiplicative_law_is_recovered():
     assert found == pytest.approx({"E": 1.2, "ln_A": np.log(30), "alpha": 0.15, "beta": 0.1}, rel=1e-4)
 
 
-def test_the_unified_law_is_recovered():
-    """Section 6.1: Kaplan's surface, at D_E = D_F + k D_F^alpha N^beta for fine-tuned runs."""
+def kaplan(n, d):
+    return ((1e6 / n) ** (0.1 / 0.3) + 5e5 / d) ** 0.3
 
-    def surface(n, d):
-        return ((1e6 / n) ** (0.1 / 0.3) + 5e5 / d) ** 0.3
 
-    data = losses(lambda n, f, p: surface(n, f + 50 * f**0.3 * n**0.25), surface)
-    found = refit("unified", data)
+@pytest.mark.parametrize("form", ["unified_d_e", "unified_d_t"])
+def test_the_unified_law_is_recovered_in_both_forms(form):
+    """Section 6.1: Kaplan's surface, at k D_F^alpha N^beta for fine-tuned runs, D_F beside it or not; the law says which."""
+    given = {"unified_d_e": 1, "unified_d_t": 0}[form]
+    data = losses(lambda n, f, p: kaplan(n, given * f + 50 * f**0.3 * n**0.25), kaplan)
+    found = refit(form, data)
+    assert {"unified_d_e": "D_c / D_E", "unified_d_t": "D_c / D_T"}[form] in laws_of_losses(data)[form].equation
     truth = {"a_N": 0.1, "a_D": 0.3, "ln_N_c": np.log(1e6), "ln_D_c": np.log(5e5)}
     assert found == pytest.approx(truth | {"ln_k": np.log(50), "alpha": 0.3, "beta": 0.25}, rel=1e-4)
+
+
+def test_losses_at_their_budget_are_upper_bounds():
+    """They were exact to laws of the loss: a run that was stopped early pulled every law up."""
+    data = losses(lambda n, f, p: kaplan(n, f + 50 * f**0.3 * n**0.25), kaplan)
+    late, late_scratch = np.arange(len(data.tuned)) % 5 == 0, np.arange(len(data.scratch)) % 4 == 0
+    stopped = replace(
+        data,
+        tuned=data.tuned * np.where(late, 1.2, 1.0),
+        at_most=late,
+        scratch=data.scratch * np.where(late_scratch, 1.2, 1.0),
+        scratch_at_most=late_scratch,
+    )
+    assert refit("unified_d_e", stopped) == pytest.approx(refit("unified_d_e", data), rel=1e-4)
+    low = replace(stopped, tuned=data.tuned * np.where(late, 0.8, 1.0))
+    assert refit("unified_d_e", low) != pytest.approx(refit("unified_d_e", data), rel=1e-2)
 
 
 def test_mikamis_and_barnetts_laws_are_recovered_at_each_size():
@@ -65,7 +99,7 @@ def alternatives_of(runs: pd.DataFrame) -> dict:
 
 def test_the_planted_law_predicts_held_out_cells_best():
     found = alternatives_of(simulate_runs(noise=QUIET, document_size=None))["alternatives"]["laws"]
-    assert set(found) == {"transfer_law", "without_n", "without_d_f", "zhang", "unified"}
+    assert set(found) == {"transfer_law", "without_n", "without_d_f", "zhang", "unified_d_e", "unified_d_t"}
     for scheme in ("largest_n", "largest_d_f", "each_cell"):
         errors = {name: law["held_out"][scheme]["rms_nats"] for name, law in found.items()}
         own = errors.pop("transfer_law")
@@ -79,6 +113,15 @@ def test_a_law_without_d_f_is_as_good_where_transfer_does_not_depend_on_it():
     own, without = (found[name]["held_out"]["largest_d_f"]["rms_nats"] for name in ("transfer_law", "without_d_f"))
     assert without < 1.5 * own
     assert found["without_n"]["held_out"]["largest_n"]["rms_nats"] > 2 * own
+
+
+def test_a_refit_that_does_not_converge_judges_nothing(monkeypatch):
+    """Held-out errors of fits that had not ended stood beside the others as if they were as good."""
+    fitted = fit_runs(check_runs(simulate_runs(document_size=None)), RULE)
+    monkeypatch.setattr(likelihood, "STEPS", 0)
+    found = compare(fitted, fitted.laws[0])["laws"]["without_n"]
+    assert found["status"] == "not converged"
+    assert found["held_out"]["each_cell"] == {"n_cells": 30, "n_not_converged": 30, "rms_nats": None}
 
 
 def test_a_rival_that_predicts_better_is_named():
@@ -110,7 +153,7 @@ def test_the_axis_of_p_is_fitted_where_the_table_has_it():
     laws = axis["alternatives"]["laws"]
     assert set(laws) == {
         *("transfer_law", "without_n", "without_d_f", "with_p"),
-        *("zhang", "unified", "zhang_p", "mikami", "barnett"),
+        *("zhang", "unified_d_e", "unified_d_t", "zhang_p", "mikami", "barnett"),
     }
     errors = {name: one["held_out"]["largest_p"]["rms_nats"] for name, one in laws.items()}
     assert min(errors, key=lambda name: np.inf if errors[name] is None else errors[name]) == "with_p"

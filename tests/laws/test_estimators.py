@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from workflow_scripts.experiment import Fit
+from workflow_scripts.laws import estimators, likelihood
 from workflow_scripts.laws.bootstrap import SourceFit, fit_runs
 from workflow_scripts.laws.estimators import DROPPED, estimates, fit_of_fits, plane, robust
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.laws.summary import _other
 from workflow_scripts.laws.transfer_law import fit_law
 
 from .test_transfer_law import grid, measured
@@ -57,6 +59,33 @@ def test_the_steps_from_the_default_end_at_the_estimator():
     assert list(other.steps.values())[-1] is other.law
     dropped = int((fit.observed.side != 0).sum())
     assert f"It drops {dropped} of 30 cells by outcome ({dropped} limits, 0 with D_T <= 0)" in other.why
+
+
+def test_every_estimator_has_a_status_and_says_how_many_starts_agreed(monkeypatch):
+    """Those that search do; the plane and the fit of fits are linear problems with one solution."""
+    fit = fit_of()
+    found = estimates(fit)
+    assert {name: (other.law.status, other.starts) for name, other in found.items()} == {
+        "plane": ("ok", None),
+        "fit_of_fits": ("ok", None),
+        "robust": ("ok", (37, 37)),
+        "parametric": ("ok", (36, 36)),
+    }
+    monkeypatch.setattr(likelihood, "STEPS", 0)
+    lost = estimates(fit)
+    assert lost["robust"].law.status == lost["parametric"].law.status == "not converged"
+    assert lost["plane"].law.status == "ok"
+    told = _other(fit, lost["robust"])
+    assert (told["status"], told["alpha"]["estimate"]) == ("not converged", None)
+
+
+def test_weights_that_do_not_settle_have_not_converged(monkeypatch):
+    design = grid()
+    wild = measured(design, 40.0, 0.3, 0.25)
+    wild.log_d_e[0, 3] += 1.5
+    wild.log_d_e[0] += 0.02 * np.random.default_rng(0).standard_normal(16)
+    monkeypatch.setattr(estimators, "ROUNDS", 2)
+    assert robust(design, wild, np.array([9.0, 0.3, 0.3]))[0].status == "not converged"
 
 
 def test_estimators_that_fit_draws_do_so_for_all():

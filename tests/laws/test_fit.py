@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from workflow_scripts.experiment import Fit
-from workflow_scripts.laws import fit
+from workflow_scripts.laws import likelihood
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import main
 from workflow_scripts.laws.likelihood import EXPONENT_BOUND
@@ -150,7 +150,7 @@ def test_too_few_cells_for_a_law_still_give_every_table(keep, lacking, tmp_path,
     assert len(pd.read_parquet(tmp_path / "scratch_curves.parquet"))
     draws = pd.read_parquet(tmp_path / "draws.parquet")
     assert draws.empty
-    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma"]
+    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma", "simulated"]
 
 
 def test_outside_use_ends_with_the_message_where_no_law_can_be_fitted(quick, tmp_path):
@@ -170,17 +170,56 @@ def test_a_source_with_too_few_cells_does_not_take_the_others_law(quick):
 
 
 def test_a_fit_that_did_not_converge_is_an_error_with_advice(quick, tmp_path, monkeypatch):
-    found = fit.write_results
-
-    def lost(*arguments):
-        law = found(*arguments)
-        law["sources"]["english"]["status"] = "not converged"
-        return law
-
-    monkeypatch.setattr(fit, "write_results", lost)
+    """Its coefficients mean nothing, so they stand nowhere: not in the JSON, the draws, or what a plan rests on."""
+    monkeypatch.setattr(likelihood, "STEPS", 0)
     quick.to_csv(tmp_path / "runs.csv", index=False)
     with pytest.raises(SystemExit, match="english did not converge from any start"):
         main([str(tmp_path / "runs.csv"), "--out", str(tmp_path), "--fit", RULE.model_dump_json()])
+    law = json.loads((tmp_path / "transfer_law.json").read_text())["sources"]["english"]
+    assert (law["status"], law["k"]["estimate"]) == ("not converged", None)
+    assert "look for cells that contradict each other" in law["warnings"][0]
+    assert pd.read_parquet(tmp_path / "draws.parquet").empty
+
+
+def test_held_out_fits_that_do_not_converge_predict_nothing(quick, monkeypatch):
+    fitted = fit_runs(check_runs(quick), RULE, "excerpt")
+    monkeypatch.setattr(likelihood, "STEPS", 0)
+    law = summarise(fitted)["sources"]["english"]
+    assert law["predictions"]["largest_size"]["status"] == "not converged"
+    assert law["largest_size_error_factor"] is None
+    said = "The largest size could not be predicted from the smaller ones: the fit to those is not converged."
+    assert said in law["warnings"]
+    assert any(sentence.startswith("The estimator robust did not converge") for sentence in law["warnings"])
+
+
+def test_losses_that_are_all_equal_end_with_one_message(quick, tmp_path):
+    """Nothing falls, so nothing can be read: it was `status ok` with unknown intervals."""
+    quick.assign(test_loss=3.2).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(SystemExit, match="from-scratch test_loss falls with d_chars at no n_params"):
+        main([str(tmp_path / "runs.csv"), "--out", str(tmp_path), "--unit", "excerpt"])
+    law = json.loads((tmp_path / "transfer_law.json").read_text())["sources"]["english"]
+    assert law["status"] == "flat curves"
+
+
+def test_runs_that_are_set_aside_are_counted_and_said(quick, tmp_path, capsys):
+    """A status other than ok took rows out of the laws without a word."""
+    quick.loc[quick.index[[40, 50]], "status"] = "failed"
+    quick.loc[quick.index[60], "status"] = "running"
+    quick.to_csv(tmp_path / "runs.csv", index=False)
+    main([str(tmp_path / "runs.csv"), "--out", str(tmp_path), "--fit", RULE.model_dump_json(), "--unit", "excerpt"])
+    assert json.loads((tmp_path / "transfer_law.json").read_text())["set_aside"] == {"failed": 2, "running": 1}
+    assert "Runs set aside because their status is not ok: 2 failed, 1 running." in capsys.readouterr().out
+
+
+def test_the_number_of_draws_is_an_option(quick, tmp_path):
+    quick.to_csv(tmp_path / "runs.csv", index=False)
+    out = ["--out", str(tmp_path), "--fit", RULE.model_dump_json(), "--unit", "excerpt"]
+    main([str(tmp_path / "runs.csv"), *out, "--draws", "120"])
+    assert len(pd.read_parquet(tmp_path / "draws.parquet")) == 120
+    with pytest.raises(
+        SystemExit, match=r"--draws 7 cannot be used:\n  draws: .*greater than or equal to 100 \(found 7\)"
+    ):
+        main([str(tmp_path / "runs.csv"), *out, "--draws", "7"])
 
 
 def test_a_from_scratch_curve_on_a_bound_is_told(quick, tmp_path, capsys):
@@ -213,7 +252,7 @@ def test_outside_use_writes_every_file_without_nan(quick, tmp_path, capsys):
     cells = pd.read_parquet(tmp_path / "laws" / "effective_data.parquet")
     assert law["n_cells"] == cells.in_fit.sum() == 30
     draws = pd.read_parquet(tmp_path / "laws" / "draws.parquet")
-    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma"]
+    assert list(draws.columns) == ["source", "draw", "ln_k", "alpha", "beta", "gamma", "simulated"]
     assert np.quantile(draws.beta, 0.975) == pytest.approx(law["beta"]["high"])
     assert "english: D_T = " in capsys.readouterr().out
 

@@ -87,6 +87,22 @@ def test_a_broken_integer_is_refused(runs):
         check_runs(frame)
 
 
+@pytest.mark.parametrize("value", [1e30, 2**63, 2**70, -1e19])
+@pytest.mark.parametrize("column", ["n_params", "d_chars", "seed"])
+def test_integers_that_no_64_bits_hold_are_refused(runs, column, value):
+    """They ended in a traceback, or wrapped around."""
+    frame = runs.astype({column: object})
+    frame.loc[5, column] = value
+    with pytest.raises(RunsError, match=f"row 6, column {column}: found .*, expected a whole number below 1e"):
+        check_runs(frame)
+
+
+def test_large_seeds_keep_their_last_digit(runs):
+    """Through floating point, two seeds of 17 digits were one."""
+    large = check_runs(runs.assign(seed=runs.seed + 2**56))
+    assert set(large.seed - 2**56) == {0, 1}
+
+
 def test_missing_columns_are_named(runs):
     with pytest.raises(RunsError, match="no column seed, test_loss among"):
         check_runs(runs.drop(columns=["seed", "test_loss"]))

@@ -10,8 +10,9 @@ import pytest
 
 from workflow_scripts.laws.__main__ import main
 from workflow_scripts.laws.runs import NEEDED
-from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
-from workflow_scripts.laws.simulate import simulate_runs
+from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, PUBLISHED
+from workflow_scripts.laws.scaling.command import sentences
+from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_runs
 
 PRETRAINING = {"E": 1.5, "A": 20.0, "B": 900.0, "alpha": 0.3, "beta": 0.4}
 
@@ -47,8 +48,39 @@ def test_every_law_of_the_quickstart(runs, command):
     assert len([one for one in result["laws"] if one["law"] == "rectified L(D)"]) == 6
     epochs = entry(result, "best epoch", "from scratch")["parameters"]
     assert epochs["d"]["estimate"] < 0
-    assert {one["law"] for one in result["absent"]} >= {"Kaplan's L(N, S_min)", "compute-optimal N and D"}
-    assert "no B_crit(L) of any arm: it takes the steps to one loss at several batches" in words
+    assert entry(result, "B_crit(L)", "pre-training on english, by noise scale")["n_points"] == 12
+    missing = {one["law"] for one in result["absent"]}
+    assert "compute-optimal N and D, Kaplan's L(N, S_min)" in missing
+    assert "L(N, D) with repeated data, data-constrained L(N, D)" in missing
+    assert "it takes learning curves (--curves)" in words
+
+
+def test_learning_curves_add_the_laws_of_training_in_progress(runs, command, tmp_path):
+    """One pass: a surface, its allocations and three approaches to them, steps, the frontier; and sets seen again."""
+    simulate_learning_curves(runs).to_parquet(tmp_path / "curves.parquet")
+    result, words = command(runs, "--curves", str(tmp_path / "curves.parquet"))
+    surface = entry(result, "Chinchilla's L(N, D)", "pre-training on english")
+    for name, value in {"alpha": 0.25, "beta": 0.15}.items():
+        assert surface["parameters"][name]["low"] < value < surface["parameters"][name]["high"]
+    assert entry(result, "Kaplan's L(N, S_min)", "english")["variables"] == {"N": "n_params", "S_min": "s_min"}
+    assert entry(result, "L(C)", "english, frontier of compute")["status"] == "ok"
+    assert entry(result, "L(N, D) with repeated data", "from scratch (excerpt)")["variables"]["U_D"] == "d_tokens"
+    assert entry(result, "data-constrained L(N, D)", "from scratch")["note"].startswith("U_N from the surface")
+    assert len(result["allocations"]) == 2
+    told = {one["law"] for one in result["absent"]} | {f"approach {one['approach']}" for one in result["approaches"]}
+    assert all(any(name.startswith(f"approach {number}") for name in told) for number in (1, 2))
+    assert "the compute-optimal N grows with C to the power" in words
+
+
+def test_runs_set_aside_and_lost_draws_are_said(runs, command):
+    failed = runs.copy()
+    failed.loc[failed.index[failed.arm == "scratch"][:3], "status"] = "failed"
+    result, words = command(failed)
+    assert result["set_aside"] == {"failed": 3}
+    assert "Runs set aside because their status is not ok: 3 failed." in words
+    lost = json.loads(json.dumps(result))
+    lost["laws"][0]["draws"]["not_converged"] = 7
+    assert "7 of 60 draws did not converge" in sentences(lost)
 
 
 def test_laws_of_fine_tuning_are_those_of_the_longest_pretraining(runs, command):
@@ -98,6 +130,19 @@ def test_pretraining_at_several_lengths_gives_the_best_use_of_compute(runs, comm
     assert "FLOPs (6 N D) are best spent on N =" in words
 
 
+def test_published_exponents_stand_beside_the_fitted_ones(runs, command):
+    result, words = command(runs)
+    assert entry(result, "L(N)", "english")["published"] == [
+        {"parameter": "alpha", "value": 0.076, "by": "Kaplan"},
+        {"parameter": "alpha", "value": 0.07, "by": "Henighan"},
+    ]
+    assert "published: alpha 0.076 (Kaplan), alpha 0.07 (Henighan)" in words
+    named = {one["law"]: one for one in result["laws"] if one["published"]}
+    for name, exponents in PUBLISHED.items():
+        for parameter, _, _ in exponents if name in named else ():
+            assert parameter in named[name]["parameters"]
+
+
 def test_runs_at_their_budget_stay_out(runs, command):
     cut = runs.copy()
     cut.loc[(cut.arm == "scratch") & (cut.d_chars == 600_000), "hit_budget"] = True
@@ -130,7 +175,7 @@ def test_two_sources_without_names_are_not_mixed(runs, command):
 def test_counts_are_chosen_and_said(runs, command):
     result, words = command(runs, "--n", "n_params_total", "--flops", "flops_with_head")
     assert result["conventions"] == {"N": "n_params_total", "C": "flops_with_head", "unit": "excerpt"}
-    assert words.startswith("N is n_params_total, C is flops_with_head")
+    assert "\nN is n_params_total, C is flops_with_head" in words
     with pytest.raises(SystemExit, match="no column n_params_total"):
         command(runs.drop(columns="n_params_total"), "--n", "n_params_total")
     with pytest.raises(SystemExit, match="no run has 'page'; expected one of document, excerpt"):

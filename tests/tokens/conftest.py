@@ -1,30 +1,36 @@
 """Corpora whose splits are given, not made."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from workflow_scripts.corpora.documents import write_shard
+from workflow_scripts.corpora.documents import SPLITS_SCHEMA, write_shard
 
-Corpora = Mapping[str, Mapping[str, list[tuple[str, str]]]]
-"""(split, text) pairs by corpus and source."""
+Corpora = Mapping[str, list[tuple[str, str]]]
+"""(split, text) pairs by `corpus/source/shard`."""
 
 
 @pytest.fixture
-def write_corpora(tmp_path, monkeypatch) -> Callable[[Corpora], list[Path]]:
-    """Writes shards and `splits.parquet` into the temporary folder, which becomes the current one."""
+def write_corpora(tmp_path, monkeypatch) -> Callable[[Corpora], None]:
+    """Writes documents and splits into the temporary folder, which becomes the current one."""
     monkeypatch.chdir(tmp_path)
 
-    def write(corpora: Corpora) -> list[Path]:
-        shards, rows = [], []
-        for corpus, sources in sorted(corpora.items()):
-            for source, documents in sorted(sources.items()):
-                shards.append(tmp_path / f"{corpus}_{source}.parquet")
-                write_shard(shards[-1], source, ((str(row), text) for row, (_, text) in enumerate(documents)))
-                rows += [(corpus, source, f"{source}/{row}", split) for row, (split, _) in enumerate(documents)]
-        pd.DataFrame(rows, columns=["corpus", "source", "id", "split"]).to_parquet(tmp_path / "splits.parquet")
-        return shards
+    def write(corpora: Corpora) -> None:
+        for name, documents in corpora.items():
+            source = name.split("/")[1]
+            for folder in ("documents", "splits"):
+                (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            named = [(f"{name}/{row}", text) for row, (_, text) in enumerate(documents)]
+            write_shard(tmp_path / "documents" / f"{name}.parquet", source, named)
+            columns = {
+                "id": [f"{source}/{row}" for row, _ in named],
+                "characters": [len(text) for _, text in named],
+                "cluster": [f"{hash(text) % 2**64:032x}" for _, text in named],
+                "split": [split for split, _ in documents],
+                "reason": pa.nulls(len(named), pa.string()),
+            }
+            pq.write_table(pa.table(columns, schema=SPLITS_SCHEMA), tmp_path / "splits" / f"{name}.parquet")
 
     return write

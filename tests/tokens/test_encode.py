@@ -15,7 +15,9 @@ from tokenizers import Tokenizer
 from workflow_scripts.corpora import documents as documents_module
 from workflow_scripts.tokens.encode import Encoder
 from workflow_scripts.tokens.encode import main as encode_main
-from workflow_scripts.tokens.tokenizer import END_OF_TEXT, for_plain_text, train_tokenizer
+from workflow_scripts.tokens.join import main as join_main
+from workflow_scripts.tokens.tokenizer import train_tokenizer
+from workflow_scripts.tokens.vocabulary import END_OF_TEXT, for_plain_text
 
 MIXED = [
     "Grüße aus Köln, „süß“\r\n\ttab\n",
@@ -53,30 +55,33 @@ def test_the_fast_encoder_agrees_with_tokenizers_on_every_character():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, write_corpora) -> Path:
-    """Two sources of mixed text, several row groups each, all splits interleaved."""
+    """Two shards of mixed text, several row groups each, all splits interleaved."""
     monkeypatch.setattr(documents_module, "ROW_GROUP_CHARACTERS", 60)
     splits = ["train", "test", "train", "validation", "dropped"]
     pairs = [(splits[row % 5], text + str(row)) for row, text in enumerate(MIXED * 4)]
-    write_corpora({"mixed": {"b": pairs[:13], "a": pairs[13:]}, "other": {"a": [("train", "not mine")]}})
+    write_corpora({"mixed/s/b": pairs[:13], "mixed/s/a": pairs[13:], "mixed/s/empty": []})
     (tmp_path / "tokenizer.json").write_text(TOKENIZER_JSON, encoding="utf-8")
     return tmp_path
 
 
 def run(folder: Path, *names: str) -> dict:
-    shards = [str(folder / f"mixed_{name}.parquet") for name in names]
-    arguments = ["--splits", str(folder / "splits.parquet"), "--corpus", "mixed"]
-    arguments += ["--tokenizer", str(folder / "tokenizer.json"), "--out-dir", str(folder / "tokens")]
-    encode_main(["--documents", *shards, *arguments])
+    tokenizer = ["--tokenizer", str(folder / "tokenizer.json")]
+    encoded = []
+    for name in names:
+        shard, encoded = f"mixed/s/{name}", [*encoded, str(folder / f"{name}.arrow")]
+        files = ["--documents", f"{folder}/documents/{shard}.parquet", "--splits", f"{folder}/splits/{shard}.parquet"]
+        encode_main([*files, *tokenizer, "--out", encoded[-1]])
+    join_main(["--shards", *encoded, *tokenizer, "--out-dir", str(folder / "tokens")])
     return json.loads((folder / "tokens" / "manifest.json").read_text())
 
 
 def test_every_document_stands_where_the_index_says(folder):
-    manifest = run(folder, "a", "b")
+    manifest = run(folder, "a", "empty", "b")
     index = pd.read_parquet(folder / "tokens" / "documents.parquet")
-    splits = pd.read_parquet(folder / "splits.parquet").query("corpus == 'mixed'")
+    splits = pd.concat([pd.read_parquet(folder / f"splits/mixed/s/{name}.parquet") for name in "ab"])
     texts = {}
     for name in "ab":
-        shard = pd.read_parquet(folder / f"mixed_{name}.parquet")
+        shard = pd.read_parquet(folder / f"documents/mixed/s/{name}.parquet")
         texts |= dict(zip(shard.id, shard.text, strict=True))
     lengths = np.array(manifest["token_bytes"]), np.array(manifest["token_characters"])
     for split in ("train", "validation", "test"):
@@ -109,16 +114,22 @@ def test_the_manifest_says_how_to_read_the_files(folder):
     assert len(manifest["token_bytes"]) == len(manifest["token_characters"]) == 320
 
 
-def test_the_order_of_the_shards_changes_nothing(folder):
-    assert run(folder, "a", "b") == run(folder, "b", "a")
-    assert len(list(Path("results/store/tokens").glob("*/manifest.json"))) == 1
+def test_a_shard_that_is_added_leaves_the_others_as_they_are(folder):
+    """They are found in the store, under whatever name."""
+    run(folder, "a")
+    (made,) = Path("results/store/encoded").glob("*/tokens.arrow")
+    before = made.stat()
+    run(folder, "a", "b")
+    assert made.stat().st_mtime_ns == before.st_mtime_ns
+    assert len(list(Path("results/store/encoded").glob("*/tokens.arrow"))) == 2
 
 
 def test_a_shard_that_changed_after_the_splits_is_refused(folder):
-    documents_module.write_shard(folder / "mixed_a.parquet", "a", [("0", "one document only")])
-    with pytest.raises(SystemExit, match=r"mixed_a.parquet: 1 documents, the splits have \d+; make the splits again"):
+    shard = folder / "documents/mixed/s/a.parquet"
+    documents_module.write_shard(shard, "a", [("0", "one document only")])
+    with pytest.raises(SystemExit, match=r"a.parquet: 1 documents, the splits have 11; make the splits again"):
         run(folder, "a", "b")
-    documents_module.write_shard(folder / "mixed_a.parquet", "a", [("new", "another id")])
-    with pytest.raises(SystemExit, match=r"mixed_a.parquet: its documents are not those of the splits"):
+    documents_module.write_shard(shard, "a", [(f"new{row}", "another id") for row in range(11)])
+    with pytest.raises(SystemExit, match=r"a.parquet: its documents are not those of the splits"):
         run(folder, "a", "b")
     assert not (folder / "tokens").exists()

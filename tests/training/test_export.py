@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from workflow_scripts.tokens.tokenizer import END_OF_TEXT
+from workflow_scripts.tokens.vocabulary import END_OF_TEXT
 from workflow_scripts.training.export import export
 from workflow_scripts.training.model import GPT
 from workflow_scripts.training.shape import ModelShape

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.training.model import GPT, linear_cross_entropy
+from workflow_scripts.training.model import GPT, gelu, linear_cross_entropy
 from workflow_scripts.training.shape import ModelShape
 
 shapes = st.builds(
@@ -39,7 +39,7 @@ def test_flops_count_the_head_only_when_asked():
 @given(st.integers(1, 1300), st.integers(0, 10**6))
 @settings(max_examples=15, deadline=None)
 def test_fused_loss_and_gradients_are_those_of_the_plain_head(n, seed):
-    """Also across chunk borders (512 rows a chunk)."""
+    """Also across chunk borders (256 rows a chunk)."""
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(n, 5, generator=generator, dtype=torch.float64).requires_grad_()
     weight = torch.randn(11, 5, generator=generator, dtype=torch.float64).requires_grad_()
@@ -52,6 +52,15 @@ def test_fused_loss_and_gradients_are_those_of_the_plain_head(n, seed):
     torch.testing.assert_close(fused_gradients, plain_gradients)
     with torch.no_grad():
         torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets), plain)
+
+
+@given(st.floats(-20, 20), st.floats(-3, 3))
+def test_gelu_and_its_gradient_are_those_of_torch(x, grad):
+    x = torch.tensor([x], dtype=torch.float64, requires_grad=True)
+    grad = torch.tensor([grad], dtype=torch.float64)
+    plain = F.gelu(x, approximate="tanh")
+    torch.testing.assert_close(gelu(x), plain)
+    torch.testing.assert_close(torch.autograd.grad(gelu(x), x, grad), torch.autograd.grad(plain, x, grad))
 
 
 def test_a_position_sees_nothing_of_what_follows():

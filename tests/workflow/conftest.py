@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
 TINY = Path(__file__).with_name("tiny.yaml")
 TIMEOUT = 1800
-"""Seconds; only ends what hangs."""
+"""Seconds; it ends what hangs, on a machine that has other work too."""
 
 
 NAMES = ["".join(random.Random(seed).choices("abcdefgxyz_", k=2 + seed % 6)) for seed in range(80)]
@@ -104,11 +104,11 @@ class Project:
         return process.returncode, output
 
     def launch(self, *arguments):
-        return self.run("workflow_scripts.launch", "--configfile", "tiny.yaml", *arguments)
+        return self.run("workflow_scripts.launch", "--configfile", self.config.name, *arguments)
 
     def snakemake(self, *arguments):
         """`snakemake ARGUMENTS`, with the target before `--configfile`, which takes all that follows it."""
-        return self.run("snakemake", *arguments, "--configfile", "tiny.yaml")
+        return self.run("snakemake", *arguments, "--configfile", self.config.name)
 
     def planned(self, *arguments):
         """Rule -> number of jobs that Snakemake would run."""
@@ -122,7 +122,7 @@ class Project:
         return counts
 
     def results(self, *parts):
-        return self.folder.joinpath("results", "tiny", *parts)
+        return self.folder.joinpath("results", yaml.safe_load(self.config.read_text())["experiment"], *parts)
 
     def manifest(self, path):
         """Of a training job that is done: run folder -> key in the store, status, hash of the weights."""
@@ -151,6 +151,14 @@ def kill(process, *, with_jobs):
     process.wait()
     KILLED.append(process)
     return [] if with_jobs else jobs
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """All on one worker: they share a finished run, and their jobs use every core."""
+    for item in items:
+        if item.get_closest_marker("workflow"):
+            item.add_marker(pytest.mark.xdist_group("workflow"))
 
 
 KILLED = []

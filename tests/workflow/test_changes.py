@@ -14,7 +14,7 @@ def project(finished, tmp_path):
 
 def test_a_comment_in_the_trainer_trains_nothing(project):
     project.replace(TRAINER, '"""One update;', '"""One single update;')
-    project.replace(TRAINER, "        self.optimizer.step()", "        # a remark\n\n        self.optimizer.step()")
+    project.replace(TRAINER, "        self.optimizer.step(", "        # a remark\n\n        self.optimizer.step(")
     assert project.planned() == {}
 
 

@@ -1,6 +1,6 @@
 """The workflow through a real SLURM: jobs by sbatch, GPUs counted, what befalls its jobs made good, the same losses.
 
-What needs SLURM's accounts is in test_slurm_accounting.py; both run by `make slurm`.
+What needs SLURM's accounts is in test_slurm_accounting.py (`make slurm`).
 """
 
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from tests.slurm.lab import held_at_its_checkpoint, started, until
 
-pytestmark = [pytest.mark.workflow, pytest.mark.cluster]
+pytestmark = pytest.mark.workflow
 
 SMALL, LARGE = "1k", "6k"
 SITE = {"executor": "slurm", "default-resources": {"slurm_partition": "gpu"}, "jobs": 1}

@@ -1,7 +1,7 @@
-"""Step `clean`: one configured source -> one shard of clean documents, and the count of everything that was not kept.
+"""Step `clean`: files of one source -> one shard of clean documents, and the count of everything that was not kept.
 
 python -m workflow_scripts.corpora.clean --source '{"kind":"packages",...}' --corpus python --name sympy
-    --input WHEEL --out results/<experiment>/corpora/python/sympy.parquet --counts .../sympy.json
+    --input WHEEL --out SHARD.parquet --counts SHARD.json
 """
 
 from __future__ import annotations
@@ -9,96 +9,60 @@ from __future__ import annotations
 import argparse
 import zipfile
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from workflow_scripts.code_identity import code_hash
-from workflow_scripts.corpora.documents import write_shard
+from workflow_scripts.corpora import code_filters, hub, text_filters
+from workflow_scripts.corpora.counts import Counts
+from workflow_scripts.corpora.documents import read_shard, write_shard
 from workflow_scripts.corpora.errors import CorpusError, one_message
-from workflow_scripts.corpora.filters import Filter, plain_text, python_code
 from workflow_scripts.corpora.inputs import Input
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.corpora.readers import read
 from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
-from workflow_scripts.corpora.sources import PackageSource, Source
+from workflow_scripts.corpora.sample import Budget
+from workflow_scripts.corpora.sources import HubSource, PackageSource, Source
+from workflow_scripts.corpora.text import Text
 from workflow_scripts.files import write_json
 from workflow_scripts.store import produce
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
-EARLY_RECORDS = 10_000
-"""From here on a source that breaks its limit is given up before it is read whole."""
-EXAMPLES = 100
+OVER_BUDGET = "over_budget"
 
 
-class Counts:
-    """What happened to the records of a source.
+class Filters:
+    """The chosen filters of a source: first those that cut text out, then those that drop documents, in fixed order."""
 
-    Documents: read = kept + dropped + set aside.  Characters of those that are decoded: read = kept + dropped +
-    stripped; what is left out by the source's own choice (language, licence, ...) is dropped with 0 characters.
-    """
+    def __init__(self, names: frozenset[str]) -> None:
+        self._cuts = {name: cut for name, cut in (text_filters.CUTS | code_filters.CUTS).items() if name in names}
+        self._drops = {name: drop for name, drop in (text_filters.DROPS | code_filters.DROPS).items() if name in names}
 
-    def __init__(self, set_aside_limit: float = 1.0) -> None:
-        self.read = {"documents": 0, "characters": 0, "bytes": 0}
-        self.kept = {"documents": 0, "characters": 0, "bytes": 0}
-        self.dropped: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "characters": 0})
-        self.set_aside: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "bytes": 0})
-        self.set_aside_examples: list[dict[str, str | int]] = []
-        self.stripped = {"documents": 0, "characters": 0}
-        self._limit = set_aside_limit
-
-    def set_one_aside(self, name: str, found: Unreadable) -> None:
-        """Raises CorpusError where too many are, once 10,000 records are read."""
-        self.read["documents"] += 1
-        self.read["bytes"] += found.bytes
-        self.set_aside[found.reason]["documents"] += 1
-        self.set_aside[found.reason]["bytes"] += found.bytes
-        if len(self.set_aside_examples) < EXAMPLES:
-            self.set_aside_examples.append({"id": name, **asdict(found)})
-        if self.read["documents"] >= EARLY_RECORDS:
-            self.check_limit()
-
-    def check_limit(self) -> None:
-        """Raises CorpusError with file, offset and cause of the first broken record if there are too many."""
-        broken, read = sum(reason["documents"] for reason in self.set_aside.values()), self.read["documents"]
-        if broken > self._limit * read:
-            first = self.set_aside_examples[0]
-            raise CorpusError(
-                f"{first['id']}: {first['reason']} at byte {first['offset']:,}; {broken:,} of {read:,} records are "
-                f"broken ({broken / read:.2%}), and this is the first. Correct the input, or let more than "
-                f"{self._limit:.2%} be set aside: `set_aside`"
-            )
-
-    def leave_out(self, found: LeftOut) -> None:
-        self.read["documents"] += 1
-        self.read["bytes"] += found.bytes
-        self.dropped[found.reason]["documents"] += 1
-
-    def add(self, raw: str, raw_bytes: int, text: str, reason: str | None) -> None:
-        self.read["documents"] += 1
-        self.read["characters"] += len(raw)
-        self.read["bytes"] += raw_bytes
-        if len(text) < len(raw):
-            self.stripped["documents"] += 1
-            self.stripped["characters"] += len(raw) - len(text)
-        if reason:
-            self.dropped[reason]["documents"] += 1
-            self.dropped[reason]["characters"] += len(text)
-        else:
-            self.kept["documents"] += 1
-            self.kept["characters"] += len(text)
-            self.kept["bytes"] += len(text.encode())
+    def __call__(self, document: Text, name: str, counts: Counts) -> Text | None:
+        """What stays of a document; what goes is entered in `counts`."""
+        for reason, cut in self._cuts.items():
+            kept, gone = cut(document)
+            if len(kept) < len(document.text):
+                counts.cut_out(reason, name, gone, len(document.text) - len(kept))
+                document = document.with_text(kept)
+        for reason, drop in self._drops.items():
+            if drop(document):
+                counts.drop(reason, name, document.text)
+                return None
+        return document
 
 
-def clean(documents: Iterable[Document], keep: Filter, counts: Counts) -> Iterator[tuple[str, str]]:
-    """The documents that pass `keep`, with `\n` as the only line end and without NUL; all are entered in `counts`.
+def clean(
+    documents: Iterable[Document], filters: Filters, counts: Counts, *, root: str = "", language: str | None = None
+) -> Iterator[tuple[str, Text]]:
+    """The documents that pass, with `\n` as the only line end and without NUL; all others are entered in `counts`.
 
-    Raises CorpusError where more records are broken than `counts` allows.
+    The path by which files of code are judged is the id after `root`; `language` is what the source states.  Raises
+    CorpusError where more records are broken than `counts` allows.
     """
     for name, raw in documents:
         name = name.encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
@@ -109,15 +73,16 @@ def clean(documents: Iterable[Document], keep: Filter, counts: Counts) -> Iterat
             counts.set_one_aside(name, raw)
             continue
         try:
-            raw_bytes = len(raw.encode("utf-8"))
+            counts.decode(raw, len(raw.encode("utf-8")))
         except UnicodeEncodeError:  # a lone surrogate, from a JSON escape
             counts.set_one_aside(name, Unreadable("invalid_unicode", len(raw.encode("utf-8", "surrogatepass"))))
             continue
-        text, reason = keep(name, raw.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
-        counts.add(raw, raw_bytes, text, reason)
-        if reason is None:
-            yield name, text
-    counts.check_limit()
+        text = raw.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+        if len(text) < len(raw):
+            counts.cut_out("line_ends_and_nul", name, "", len(raw) - len(text))
+        document = filters(Text(name.removeprefix(root), text, language), name, counts)
+        if document is not None:
+            yield name, document
 
 
 @contextmanager
@@ -137,39 +102,65 @@ def opened_wheel(source: PackageSource, path: Path) -> Iterator[Iterable[Documen
         raise CorpusError(f"{path}: reader {source.reader!r} does not fit this package: {error}") from error
 
 
+def documents_of(source: Source, paths: Sequence[Path], counts: Counts) -> Iterator[tuple[str, Text]]:
+    """The clean documents of all files of a source.  Raises CorpusError."""
+    filters = Filters(source.filter_names)
+    if isinstance(source, PackageSource):
+        with opened_wheel(source, *paths) as documents:
+            yield from clean(documents, filters, counts)
+    elif isinstance(source, HubSource):
+        yield from clean(hub.read(source), filters, counts, language=source.language)
+    else:
+        for path, documents in read(source, paths):
+            yield from clean(documents, filters, counts, root=f"{path}", language=source.language)
+    counts.check_limit()
+
+
+def sampled(
+    documents: Iterable[tuple[str, Text]], source: Source, folder: Path, counts: Counts
+) -> Iterator[tuple[str, Text]]:
+    """The sample that the source's budget allows, by way of a file in `folder` with the sample and some more."""
+    budget, candidates = Budget(source.characters, source.seed), folder / "candidates.parquet"
+
+    def offered() -> Iterator[tuple[str, str]]:
+        for name, document in documents:
+            if budget.offer(document.text):
+                yield name, document.text
+            else:
+                counts.drop(OVER_BUDGET, name, document.text)
+
+    write_shard(candidates, "", offered())
+    for batch in read_shard(candidates):
+        for name, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True):
+            if budget.holds(text):
+                yield name.removeprefix("/"), Text(name, text, getattr(source, "language", None))
+            else:
+                counts.drop(OVER_BUDGET, name.removeprefix("/"), text)
+    candidates.unlink()
+
+
 def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path) -> None:
     """Writes `documents.parquet` and `counts.json` into `folder`.
 
-    Raises CorpusError if an input changes on the way, if too many records are broken, or if no document is left,
-    naming what was dropped.
+    Raises CorpusError if an input changes on the way, or if too many records are broken.
     """
-    shard, paths = folder / "documents.parquet", [given.path for given in inputs]
-    if isinstance(source, PackageSource):
-        counts = Counts()
-        keep = python_code if source.reader == "python" else plain_text
-        with opened_wheel(source, *paths) as documents:
-            write_shard(shard, name, clean(documents, keep, counts))
-    else:
-        counts = Counts(source.set_aside)
-        write_shard(shard, name, clean(read(source, paths), plain_text, counts))
+    counts = Counts(getattr(source, "set_aside", 1.0))
+    documents = documents_of(source, [given.path for given in inputs], counts)
+    if source.characters is not None:
+        documents = sampled(documents, source, folder, counts)
+
+    def kept() -> Iterator[tuple[str, str]]:
+        for place, document in documents:
+            counts.keep(document.text, None if source.is_code else document.language)
+            yield place, document.text
+
+    write_shard(folder / "documents.parquet", name, kept())
     for given in inputs:
         given.check()
-    outcome = {
-        "source": name,
-        "read": counts.read,
-        "kept": counts.kept,
-        "dropped": dict(counts.dropped),
-        "set_aside": dict(counts.set_aside),
-        "set_aside_examples": counts.set_aside_examples,
-        "stripped": counts.stripped,
-    }
-    if not counts.kept["documents"]:
-        raise CorpusError(
-            f"no document is left of {counts.read['documents']} read from {', '.join(map(str, paths))} "
-            f"(dropped {outcome['dropped']}, set aside {outcome['set_aside']}); "
-            "check the source or set `enabled: false`"
-        )
-    outcome["inputs"] = [{"path": str(given.path), "sha256": given.sha256} for given in inputs]
+    outcome = {"step": "clean", "source": name, **counts.summary()}
+    outcome["inputs"] = [
+        {"path": str(given.path), "bytes": given.bytes, "sha256": given.sha256} for given in inputs
+    ] or [{"path": f"hub: {source.name}", "revision": source.revision}]
     write_json(folder / "counts.json", outcome)
 
 
@@ -180,12 +171,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--name", required=True, help="the source's name")
-    parser.add_argument("--input", required=True, type=Path, nargs="+", help="the wheel, or the files of the source")
+    parser.add_argument("--input", required=True, type=Path, nargs="*", help="the wheel, or the files of the shard")
     parser.add_argument("--out", required=True, type=Path, help="shard of documents (parquet)")
     parser.add_argument("--counts", required=True, type=Path, help="counts (JSON)")
     arguments = parser.parse_args(argv)
     with one_message(f"{arguments.corpus}/{arguments.name}"):
-        inputs = [Input.of(path) for path in sorted(arguments.input)]
+        inputs = [Input.of(path) for path in arguments.input]
         identity = {
             "source": arguments.source.model_dump(mode="json", exclude={"enabled", "path"}),
             "name": arguments.name,

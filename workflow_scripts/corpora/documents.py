@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,11 @@ from workflow_scripts.corpora.errors import CorpusError
 
 SPLITS = ("train", "validation", "test")
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.large_string()), ("source", pa.string())])
+SPLITS_SCHEMA = pa.schema(
+    [("id", pa.string()), ("characters", pa.int64())] + [(name, pa.string()) for name in ("cluster", "split", "reason")]
+)
+"""A row a document of a shard, in its order.  `split` is one of SPLITS, or `dropped` for a `reason`; `cluster` is the
+smallest digest among its duplicates."""
 ROW_GROUP_CHARACTERS = 4_000_000
 
 
@@ -39,21 +44,27 @@ def _table(ids: list[str], texts: list[str], source: str) -> pa.Table:
     return pa.table({"id": ids, "text": texts, "source": [source] * len(ids)}, schema=SCHEMA)
 
 
-def read_shard(path: str | Path, columns: Iterable[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
+def read_shard(path: str | Path, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
     """The documents of a shard, one row group at a time.
 
     Raises CorpusError if the file is not a shard of documents.
     """
+    for _, batch in read_groups(path, columns):
+        yield batch
+
+
+def read_groups(
+    path: str | Path, columns: Sequence[str], needed: Callable[[int, int], bool] = lambda first, end: True
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Row groups with the number of their first document; those of rows that are not `needed` are passed over."""
     try:
         with pq.ParquetFile(path) as file:
+            first = 0
             for group in range(file.num_row_groups):
-                yield from file.read_row_group(group, columns=list(columns)).combine_chunks().to_batches()
+                end = first + file.metadata.row_group(group).num_rows
+                if needed(first, end):
+                    for batch in file.read_row_group(group, columns=list(columns)).combine_chunks().to_batches():
+                        yield first, batch
+                first = end
     except (pa.ArrowInvalid, KeyError) as error:
         raise CorpusError(f"{path}: not a shard of documents ({error}); delete it and run the step again") from error
-
-
-def source_of(path: str | Path) -> str:
-    """The source of a shard, from its first row.  Raises CorpusError if the shard is empty."""
-    for batch in read_shard(path, ["source"]):
-        return batch.column("source")[0].as_py()
-    raise CorpusError(f"{path}: the shard holds no document; switch its source off or check its input")

@@ -6,6 +6,8 @@ similarity of their shingles is estimated at 0.5 or more.  A cluster is a connec
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from rensa import RMinHash
 from scipy.sparse import coo_array
@@ -17,6 +19,12 @@ SIMILARITY = 0.5
 PERMUTATIONS = 128
 ROWS_A_BAND = 4
 SEED = 1
+BANDS = PERMUTATIONS // ROWS_A_BAND
+TABLES = BANDS + 1
+"""One a band, and a last one for digests: documents that share a key in a table may be duplicates."""
+NO_KEY = 2**64 - 1
+"""The key of a document without shingles in the tables of bands."""
+_FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93], np.uint64)
 
 
 def signatures_of(batch: Shingled) -> np.ndarray:
@@ -26,38 +34,61 @@ def signatures_of(batch: Shingled) -> np.ndarray:
     return np.array(matrix.to_rows(), np.uint32).reshape(len(offsets) - 1, PERMUTATIONS)
 
 
-def clusters_of(digests: list[bytes], signatures: np.ndarray, has_shingles: np.ndarray) -> np.ndarray:
-    """The cluster of each document, as the row of its first member.
+def keys_of(signatures: np.ndarray, digests: np.ndarray) -> Iterator[np.ndarray]:
+    """For each table the keys (documents,), uint64; `digests` is (documents, 16), uint8.
 
-    `signatures` is (documents, 128); documents without shingles (under 32 bytes) only have exact duplicates.
-    Two documents of similarity 0.5 meet in one of the 32 bands with probability 0.87, of 0.7 with 0.9998.
+    A signature of zeros is none.  Keys are hashes: documents that share one are still to be compared.
     """
-    rows = np.flatnonzero(has_shingles)
-    links = [_exact_links(digests)]
-    for band in range(0, PERMUTATIONS, ROWS_A_BAND):
-        links.append(_links_in_band(rows, signatures, band))
-    ends = np.concatenate(links, axis=1)
-    graph = coo_array((np.ones(ends.shape[1], np.int8), ends), shape=(len(digests), len(digests)))
-    _, labels = connected_components(graph, directed=False)
-    _, first, member = np.unique(labels, return_index=True, return_inverse=True)
-    return first[member]
+    none = ~signatures.any(axis=1)
+    for band in range(BANDS):
+        first, second = signatures[:, band * ROWS_A_BAND : (band + 1) * ROWS_A_BAND].copy().view(np.uint64).T
+        keys = first * _FACTORS[0] + second * _FACTORS[1]
+        keys ^= keys >> np.uint64(32)
+        keys *= _FACTORS[2]
+        keys[keys == NO_KEY] -= np.uint64(1)
+        keys[none] = NO_KEY
+        yield keys
+    yield np.minimum(digests[:, :8].copy().view(np.uint64)[:, 0], np.uint64(NO_KEY - 1))
 
 
-def _exact_links(digests: list[bytes]) -> np.ndarray:
-    """Pairs (2, links): each document with the first of the same digest."""
-    first: dict[bytes, int] = {}
-    return np.array([[row, first.setdefault(digest, row)] for row, digest in enumerate(digests)]).reshape(-1, 2).T
+def pairs_of(keys: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """Pairs (2, pairs): each document with the first of those that share its key; `documents` rise where keys are equal.
 
-
-def _links_in_band(rows: np.ndarray, signatures: np.ndarray, band: int) -> np.ndarray:
-    """Pairs (2, links): documents that meet the first of their bucket and are similar to it.
-
-    Comparing with the first only keeps the cost linear where a bucket is large; two that are similar to each other
-    but not to it meet again in other bands.
+    Comparing with the first only keeps the cost linear where many share a key; two that are similar to each other but
+    not to it meet again in other bands.
     """
-    keys = np.ascontiguousarray(signatures[rows, band : band + ROWS_A_BAND]).view(f"V{4 * ROWS_A_BAND}").ravel()
-    _, first, member = np.unique(keys, return_index=True, return_inverse=True)
-    others = np.flatnonzero(first[member] != np.arange(len(rows)))
-    left, right = rows[others], rows[first[member][others]]
-    similar = (signatures[left] == signatures[right]).mean(axis=1) >= SIMILARITY
-    return np.stack([left[similar], right[similar]])
+    order = np.argsort(keys, kind="stable")
+    keys, documents = keys[order], documents[order]
+    begins = np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)]
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))
+    others = np.flatnonzero(~begins)
+    return np.stack([documents[first[others]], documents[others]])
+
+
+class Clusters:
+    """Connected components that grow link by link; 8 bytes a document."""
+
+    def __init__(self, documents: int) -> None:
+        self._parent = np.arange(documents)
+
+    def of(self, documents: np.ndarray) -> np.ndarray:
+        """The first document of each one's cluster."""
+        roots = self._parent[documents]
+        while not np.array_equal(above := self._parent[roots], roots):
+            roots = above
+        self._parent[documents] = roots
+        return roots
+
+    def join(self, pairs: np.ndarray) -> None:
+        """Links the documents of each pair (2, pairs)."""
+        ends, places = np.unique(self.of(pairs), return_inverse=True)
+        links = coo_array((np.ones(pairs.shape[1], np.int8), places.reshape(2, -1)), shape=(len(ends), len(ends)))
+        _, labels = connected_components(links, directed=False)
+        _, first, member = np.unique(labels, return_index=True, return_inverse=True)
+        self._parent[ends] = ends[first[member]]
+
+    def join_similar(self, pairs: np.ndarray, similar: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Links the pairs that are similar; those that are linked already are not compared again."""
+        pairs = pairs[:, self.of(pairs[0]) != self.of(pairs[1])]
+        if pairs.size:
+            self.join(pairs[:, similar(pairs)])

@@ -31,6 +31,10 @@ class Input:
         names = "".join(f"{file.relative_to(path)}\n{sha256(file)}\n" for file in files_below(path))
         return cls(path, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(), state)
 
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, size, _ in self.state)
+
     def check(self) -> None:
         """Raises CorpusError if a file has come, gone or changed since the hash was taken."""
         if _state(self.path) != self.state:

@@ -7,20 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.corpora.containers import Gathered, lines, opened
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document, LeftOut, decoded
 from workflow_scripts.corpora.rows import read_rows
 
 FIELDS = {"text": ("content", "text"), "metadata": ("metadata",)}
 
 
-def read_text(path: Path, language: str | None) -> Iterator[Document]:
-    """Documents between empty lines, without their last line end; ids are `<path>:<line>` of the first line.
-
-    Raises CorpusError if a language is asked for: these files state none.
-    """
-    if language is not None:
-        raise CorpusError(f"{path}: OSCAR's text files state no language; leave `language` out and name them in `path`")
+def read_text(path: Path) -> Iterator[Document]:
+    """Documents between empty lines, without their last line end; ids are `<path>:<line>` of the first line."""
     held: Gathered | None = None
     first = 0
     with opened(path) as stream:

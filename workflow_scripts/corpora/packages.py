@@ -27,9 +27,27 @@ Reader = Callable[[zipfile.ZipFile], Iterator[Document]]
 
 def python(wheel: zipfile.ZipFile) -> Iterator[Document]:
     """Python source files, one document a file, id = path in the wheel."""
-    for path in sorted(wheel.namelist()):
-        if path.endswith(".py"):
-            yield path, decoded(wheel.read(path))
+    return _files(wheel, ".py")
+
+
+def cpp(wheel: zipfile.ZipFile) -> Iterator[Document]:
+    """C and C++ source files and headers, as `python`."""
+    return _files(wheel, ".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".hxx", ".inl", ".ipp")
+
+
+def cuda(wheel: zipfile.ZipFile) -> Iterator[Document]:
+    """CUDA source files and headers, as `python`."""
+    return _files(wheel, ".cu", ".cuh")
+
+
+def javascript(wheel: zipfile.ZipFile) -> Iterator[Document]:
+    """JavaScript source files, as `python`."""
+    return _files(wheel, ".js", ".mjs")
+
+
+def typescript(wheel: zipfile.ZipFile) -> Iterator[Document]:
+    """TypeScript source files, as `python`."""
+    return _files(wheel, ".ts", ".tsx")
 
 
 def news(wheel: zipfile.ZipFile) -> Iterator[Document]:
@@ -135,6 +153,10 @@ READERS: dict[str, Reader] = {
     reader.__name__: reader
     for reader in (
         python,
+        cpp,
+        cuda,
+        javascript,
+        typescript,
         news,
         house_of_commons,
         wikipedia_english,
@@ -149,6 +171,12 @@ READERS: dict[str, Reader] = {
         china_law,
     )
 }
+
+
+def _files(wheel: zipfile.ZipFile, *suffixes: str) -> Iterator[Document]:
+    for path in sorted(wheel.namelist()):
+        if path.endswith(suffixes):
+            yield path, decoded(wheel.read(path))
 
 
 def _line(text: str) -> str:

@@ -33,11 +33,10 @@ def reader_of(source: PathSource, path: Path) -> Reader:
     return partial(formats.get(suffix, _text_file), source=source)
 
 
-def read(source: PathSource, paths: Sequence[Path]) -> Iterator[Document]:
-    """The documents of all files of a source.  Raises CorpusError at once for a file that no reader takes."""
-    readers = [(reader_of(source, path), path) for path in paths]
-    for reader, path in readers:
-        yield from reader(path)
+def read(source: PathSource, paths: Sequence[Path]) -> Iterator[tuple[Path, Iterator[Document]]]:
+    """Each file of a source with its documents.  Raises CorpusError at once for a file that no reader takes."""
+    readers = [(path, reader_of(source, path)) for path in paths]
+    return ((path, reader(path)) for path, reader in readers)
 
 
 def _text_file(path: Path, source: PathSource) -> Iterator[Document]:
@@ -61,7 +60,7 @@ def _xml(path: Path, source: PathSource) -> Iterator[Document]:
 
 
 def _oscar_text(path: Path, source: Any) -> Iterator[Document]:
-    return oscar.read_text(path, source.language)
+    return oscar.read_text(path)
 
 
 def _oscar_json_lines(path: Path, source: Any) -> Iterator[Document]:

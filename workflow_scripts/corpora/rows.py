@@ -33,7 +33,7 @@ class Row(NamedTuple):
 def read_rows(
     path: Path, fields: Fields, text_of: Callable[[dict[str, Any]], str | LeftOut] | None = None
 ) -> Iterator[Document]:
-    """A document a row; ids are the path with `:<line>` or `:<row>`, from 1.
+    """A document a row; ids are the path with `:<line>` or `:<row>`, from 1, and `/<path>` where a row has a path.
 
     `text_of` takes the values by our names, missing ones as None, and gives the text: by default `text` itself.  The
     offset of a broken row is its byte in JSON lines and CSV, and its number in parquet.  Memory: one row, in parquet
@@ -53,7 +53,8 @@ def read_rows(
         elif len(text) > containers.LARGEST_RECORD:
             yield row.name, Unreadable("too_large", len(text), row.offset)
         else:
-            yield row.name, text_of(values) if text_of else text
+            name = f"{row.name}/{values['path']}" if values.get("path") else row.name
+            yield name, text_of(values) if text_of else text
 
 
 def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -15,6 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 WINDOW_BYTES = 32
+DIGEST_BYTES = 16
+_BLOCK = 2**15
+"""Windows that are hashed together: what fits into a processor's cache."""
 _DOUBLINGS = 5
 assert 2**_DOUBLINGS == WINDOW_BYTES
 
@@ -42,8 +45,11 @@ def shingles_of(texts: pa.LargeStringArray) -> Shingled:
     kept = ~_IS_SPACE[raw]
     ends = np.concatenate([[0], np.cumsum(kept)])[offsets - offsets[0]]
     data = raw[kept]
-    digests = [hashlib.blake2b(data[start:end], digest_size=16).digest() for start, end in pairwise(ends)]
-    hashes, inside = _window_hashes(data), _inside_one_document(len(data), ends)
+    digests = [hashlib.blake2b(data[start:end], digest_size=DIGEST_BYTES).digest() for start, end in pairwise(ends)]
+    windows = range(0, max(len(data) - WINDOW_BYTES + 1, 0), _BLOCK)
+    blocks = [_window_hashes(data[start : start + _BLOCK + WINDOW_BYTES - 1]) for start in windows]
+    hashes = np.concatenate(blocks) if blocks else np.empty(0, np.uint64)
+    inside = _inside_one_document(len(data), ends)
     counts = np.maximum(np.diff(ends) - WINDOW_BYTES + 1, 0)
     return Shingled(hashes[inside], np.concatenate([[0], np.cumsum(counts)]), digests)
 

@@ -13,7 +13,7 @@ from workflow_scripts.figures.words import interval, number, title_of
 from workflow_scripts.files import write_text
 
 COLUMNS = (
-    *("where", "source", "target", "estimator", "headline", "n_cells", "status"),
+    *("where", "simulated", "source", "target", "estimator", "headline", "n_cells", "status"),
     *(f"{name}{end}" for name in COEFFICIENTS for end in ("", "_low", "_high")),
 )
 PAPER = (
@@ -32,23 +32,33 @@ def rows_of(laws: Laws, target: str) -> list[dict[str, Any]]:
     rows = []
     for source, law in laws.transfer_law.items():
         for name, fit in ({law["estimator"]: law} | law["estimators"]).items():
-            known = {"where": "this experiment", "source": source, "target": target, "estimator": name}
+            where = "this experiment, SIMULATED" if laws.simulated else "this experiment"
+            known = {"where": where, "simulated": laws.simulated}
+            known |= {"source": source, "target": target, "estimator": name}
             known |= {
                 "headline": fit is law,
                 "n_cells": fit.get("n_cells"),
-                "status": fit.get("status") or _undefined(fit),
+                "status": _status(fit),
             }
             rows.append(known | _ends(fit))
     for paper in PAPER:
-        known = {"where": "Hernandez et al. 2021", "target": "python", "estimator": "fit_of_fits", "headline": False}
+        known = {
+            "where": "Hernandez et al. 2021",
+            "simulated": False,
+            "target": "python",
+            "estimator": "fit_of_fits",
+            "headline": False,
+        }
         rows.append(dict.fromkeys(COLUMNS) | known | paper)
     return rows
 
 
-def _undefined(fit: dict[str, Any]) -> str | None:
-    """Why an estimator may lack an interval."""
-    draws = fit.get("draws", {})
-    return f"undefined in {draws['undefined']} of {draws['number']} draws" if draws.get("undefined") else None
+def _status(fit: dict[str, Any]) -> str | None:
+    """Why an estimator may lack a value, or an interval."""
+    status, draws = fit.get("status"), fit.get("draws", {})
+    if status in ("ok", None) and draws.get("undefined"):
+        return f"undefined in {draws['undefined']} of {draws['number']} draws"
+    return status
 
 
 def _ends(fit: dict[str, Any]) -> dict[str, float | None]:

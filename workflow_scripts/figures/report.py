@@ -18,14 +18,32 @@ from workflow_scripts.figures import FIGURES, coefficients, report_laws, report_
 from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, has_estimate, read_table
 from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
+from workflow_scripts.laws.runs import SIMULATED
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-RUNS = ("d_tokens", "n_units", "best_tokens", "flops", "flops_with_head", "train_seconds")
+RUNS = (
+    "d_bytes",
+    "d_tokens",
+    "n_units",
+    "test_bits_per_byte",
+    "best_tokens",
+    "flops",
+    "flops_with_head",
+    "train_seconds",
+)
 """What the report needs of a run beside what the figures need."""
 
 
 def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, corpora: Path, tokens: Path) -> str:
-    """The report as HTML.  Raises TableError if an input is missing."""
+    """The report as HTML.  Raises TableError if an input is missing, or not of the experiment's kind.
+
+    A simulated experiment has no corpora and tokens; those folders are not read.
+    """
+    if laws.simulated != (experiment.simulated is not None):
+        found, expected = ("simulated", "measured") if laws.simulated else ("measured", "simulated")
+        raise TableError(
+            f"{laws.folder}: the tables are {found}, the experiment is {expected}; the two are never mixed"
+        )
     read_table(laws.folder / "runs.parquet", RUNS)
     cells = laws.fine_tuned
     target = experiment.target
@@ -35,6 +53,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
     environment.filters["typeset"] = typeset
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         experiment=experiment,
+        simulated=SIMULATED if laws.simulated else None,
         target=title_of(target),
         sources=" or ".join(title_of(source) for source in laws.sources),
         figures={name: picture(name, figures, captions) for name in FIGURES},
@@ -43,10 +62,14 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         coefficients_note=coefficients.NOTE,
         estimators=report_laws.estimators(laws),
         shared=report_laws.shared(laws) + report_laws.over_p(laws),
+        mixed=report_laws.mixed(laws, experiment),
         rivals=report_laws.rivals(laws),
         enough=report_laws.enough_data(laws),
         plan=report_laws.plan(laws),
+        readings=report_laws.readings(laws),
         around=report_laws.around(laws),
+        compute_optimal=report_laws.compute_optimal(laws),
+        approaches=report_laws.approaches(laws),
         absent=report_laws.absent(laws),
         crossings=report_laws.crossings(laws),
         checks=[sentences.check(found) for found in laws.sanity["checks"]],
@@ -55,9 +78,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         unit_contrast=sentences.unit_contrast(cells, target),
         training=training(experiment, laws),
         arms=report_tables.arms(laws),
-        documents=report_tables.documents(corpora, experiment),
-        splits=report_tables.splits(corpora, tokens, experiment),
-        provenance=report_tables.provenance(corpora, experiment),
+        data=None if laws.simulated else report_tables.data(corpora, tokens, experiment),
         scale=report_tables.scale(laws, tokens, experiment),
         effective_data=report_tables.effective_data(laws),
         losses=report_tables.losses(laws),

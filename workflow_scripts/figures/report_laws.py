@@ -6,11 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.report_tables import Rows
 from workflow_scripts.figures.tables import Laws, has_estimate
 from workflow_scripts.figures.words import count, interval, number, title_of
+from workflow_scripts.laws.claims import ALIKE, CLAIMS, PAPER, claims, overall
 from workflow_scripts.laws.plan import report_section
 from workflow_scripts.laws.planning.forecast import PlanError
+from workflow_scripts.laws.scaling import allocation
 from workflow_scripts.laws.sources import sentences as across_sources
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
@@ -62,6 +65,35 @@ def _moved(step: dict[str, Any]) -> str:
 def shared(laws: Laws) -> list[str]:
     """Whether sources share alpha and beta, in words."""
     return [greek(sentence) for sentence in across_sources(laws.across_sources)]
+
+
+def mixed(laws: Laws, experiment: Experiment) -> list[dict[str, Any]]:
+    """Each mixture beside each of its parts that is a source alone: the paper's claim, as a table and a sentence."""
+    tables = []
+    for mixture in experiment.used_mixtures:
+        for plain in experiment.shares(mixture):
+            if found := claims(laws.across_sources, mixture, plain):
+                rows = [
+                    [
+                        "ln k" if claim.name == "ln_k" else GREEK[claim.name],
+                        f"{number(claim.estimate)} ({interval(claim.low, claim.high)})",
+                        number(PAPER[claim.name]),
+                        number(claim.smallest_seen),
+                        f"{CLAIMS[claim.name]}: {claim.verdict}",
+                    ]
+                    for claim in found
+                ]
+                title = f"{title_of(mixture)} beside {title_of(plain)}"
+                tables.append({"title": title, "rows": rows, "sentence": _claimed(title, overall(found))})
+    return tables
+
+
+def _claimed(title: str, verdict: str) -> str:
+    return (
+        f"{title}: “same β, smaller α, larger k” is {verdict} here. A sign is decided by the 95 % interval of the "
+        f"difference; β counts as the same if the whole interval lies within ±{number(ALIKE)}, the difference of the "
+        "paper's two α. A difference smaller than the smallest that the runs had a chance of 80 % to see says nothing."
+    )
 
 
 def over_p(laws: Laws) -> list[str]:
@@ -130,6 +162,49 @@ def enough_data(laws: Laws) -> Rows:
     return rows
 
 
+def readings(laws: Laws) -> list[str]:
+    """How D_E was read otherwise: by power laws, in bits per byte, and without any fine-tuning."""
+    return [
+        sentence
+        for source, law in laws.transfer_law.items()
+        for sentence in (
+            *_by_power_laws(title_of(source), law["effective_data"]["parametric_over_interpolated"]),
+            *_in_bits(title_of(source), laws.effective_data[laws.effective_data["source"] == source]),
+            *_zero_shot(title_of(source), law["effective_data"]["zero_shot"]),
+        )
+    ]
+
+
+def _by_power_laws(source: str, ratio: dict[str, Any]) -> list[str]:
+    if not ratio["n_cells"]:
+        return []
+    median, smallest, largest = (number(ratio[name], 3) for name in ("median", "smallest", "largest"))
+    return [
+        f"{source}: D_E from power laws through the from-scratch curves is {median} times D_E by interpolation in the"
+        f" median of {ratio['n_cells']} cells ({smallest} to {largest})."
+    ]
+
+
+def _in_bits(source: str, cells: pd.DataFrame) -> list[str]:
+    if "d_e_in_bits" not in cells or (known := (cells["d_e_in_bits"] / cells["d_e"]).dropna()).empty:
+        return []
+    return [
+        f"{source}: D_E read from bits per byte is {number(known.min(), 4)} to {number(known.max(), 4)} times D_E read from"
+        f" nats per token ({len(known)} cells)."
+    ]
+
+
+def _zero_shot(source: str, cells: list[dict[str, Any]]) -> list[str]:
+    """D_E(0) of each size, or the end of the curve beyond which it lies."""
+    told = [
+        f"{cell['censored']} {count(cell['d_e_limit'])} at N = {cell['size']}"
+        if cell["d_e"] is None
+        else f"{count(cell['d_e'])} ({interval(cell['d_e_low'], cell['d_e_high'], count)}) at N = {cell['size']}"
+        for cell in cells
+    ]
+    return [f"{source}, without fine-tuning (zero-shot), is worth D_E = {', '.join(told)}."] if told else []
+
+
 def plan(laws: Laws) -> dict[str, Any]:
     """The planner's answers with a data size in the middle of the fit, or why it has none."""
     title = "Which corpus, how big a model, or more data?"
@@ -147,13 +222,38 @@ def plan(laws: Laws) -> dict[str, Any]:
 
 
 def around(laws: Laws) -> Rows:
-    """The scaling laws that the runs support, with their parameters and intervals."""
+    """The scaling laws that the runs support, with their parameters and intervals, and what others found."""
     rows = []
     for law in laws.scaling["laws"]:
         parameters = ", ".join(f"{greek(name)} {_parameter(value)}" for name, value in law["parameters"].items())
         status = law["status"] + (f": {', '.join(law['on_bound'])}" if law["on_bound"] else "")
-        rows.append([law["of"], greek(law["equation"]), parameters, str(law["n_points"]), greek(status)])
+        status += f"; {law['note']}" if law["note"] else ""
+        points, published = str(law["n_points"]), _published(law["published"])
+        rows.append([law["of"], greek(law["equation"]), parameters, published, points, greek(status)])
     return rows
+
+
+def compute_optimal(laws: Laws) -> Rows:
+    """The best N and tokens for the compute of the largest run and ten times that, with the exponent of N in compute."""
+    return [
+        [
+            one["of"],
+            number(one["flops"]) + ("" if one["measured"] else ", beyond the runs"),
+            *(_parameter(one[name]) for name in ("n", "d_tokens", "exponent")),
+            _published(one["published"]),
+        ]
+        for one in laws.scaling["allocations"]
+    ]
+
+
+def approaches(laws: Laws) -> list[str]:
+    """The best use of compute by the two approaches that are biased."""
+    return allocation.approach_sentences(laws.scaling["approaches"])
+
+
+def _published(exponents: list[dict[str, Any]]) -> str:
+    """`α 0.076 (Kaplan), α 0.070 (Henighan)`."""
+    return ", ".join(f"{greek(one['parameter'])} {number(one['value'])} ({one['by']})" for one in exponents) or "–"
 
 
 def _parameter(value: dict[str, float | None]) -> str:

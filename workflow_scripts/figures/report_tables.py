@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.corpora.documents import SPLITS
+from workflow_scripts.corpora.report import languages_of
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.tables import Laws, read_document
 from workflow_scripts.figures.words import ARMS, LIMITS, count, interval, number, title_of
@@ -23,6 +24,11 @@ REMARKS = {
     "news": "news articles; that they are free to use rests on the word of the package's author",
     "wikipedia_english": "introductions of Wikipedia articles (CC BY-SA 4.0)",
     "wikibooks_english": "Wikibooks (CC BY-SA 4.0)",
+    "german_wiktionary": "a dictionary's glosses, not running prose (CC BY-SA 4.0)",
+    "wikipedia_spanish": "introductions of Wikipedia articles (CC BY-SA 4.0)",
+    "wikipedia_french": "introductions of Wikipedia articles (CC BY-SA 4.0)",
+    "wikibooks_german": "Wikibooks (CC BY-SA 4.0)",
+    "china_law": "statutes, a single register",
 }
 """What a reader of results should know of a source, by the reader of its package."""
 
@@ -74,6 +80,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def data(corpora: Path, tokens: Path, experiment: Experiment) -> dict[str, Any]:
+    """Where the data came from: `documents`, `languages`, `splits` and `mixtures` (rows), `provenance` (sentences)."""
+    return {
+        "documents": documents(corpora, experiment),
+        "languages": languages(corpora, experiment),
+        "splits": splits(corpora, tokens, experiment),
+        "mixtures": mixtures(tokens, experiment),
+        "provenance": provenance(corpora, experiment),
+    }
+
+
 def documents(corpora: Path, experiment: Experiment) -> Rows:
     """What was read and kept of each enabled source, in documents and characters."""
     rows = []
@@ -88,10 +105,31 @@ def documents(corpora: Path, experiment: Experiment) -> Rows:
                 f"{counts['kept']['documents']:,}",
                 count(counts["kept"]["characters"]),
                 f"{share:.0%}",
-                ", ".join(f"{reason.replace('_', ' ')} {some['documents']:,}" for reason, some in reasons) or "none",
+                ", ".join(f"{reason.replace('_', ' ')} {_lost(some)}" for reason, some in reasons) or "none",
             ]
         )
     return rows
+
+
+def _lost(some: dict[str, int]) -> str:
+    """`49 (5,375 characters)`; of what is set aside or left out, characters are not known."""
+    characters = f" ({count(some['characters'])} characters)" if some.get("characters") else ""
+    return f"{some['documents']:,}{characters}"
+
+
+def languages(corpora: Path, experiment: Experiment) -> Rows:
+    """Of each source of text: the languages of its kept documents, and the Python in them."""
+    return [
+        [
+            title_of(corpus),
+            name,
+            languages_of(counts),
+            f"{counts['python']['documents']:,}",
+            f"{counts['python']['characters'] / max(counts['kept']['characters'], 1):.2%}",
+        ]
+        for corpus, name, counts, _ in sources(corpora, experiment)
+        if "languages" in counts
+    ]
 
 
 def sources(corpora: Path, experiment: Experiment) -> list[tuple[str, str, dict[str, Any], float]]:
@@ -115,6 +153,19 @@ def splits(corpora: Path, tokens: Path, experiment: Experiment) -> Rows:
             part, some = parts[corpus][split], encoded.get(split)
             size = [count(some["tokens"]), number(some["characters"] / some["tokens"], 3)] if some else ["–", "–"]
             rows.append([title_of(corpus), split, f"{part['documents']:,}", count(part["characters"]), *size])
+    return rows
+
+
+def mixtures(tokens: Path, experiment: Experiment) -> Rows:
+    """What each mixture is made of, a row a seed and part of its training text."""
+    rows = []
+    for mixture in experiment.used_mixtures:
+        for seed in experiment.seeds:
+            parts = read_document(tokens / experiment.tokens_of(mixture, seed) / "manifest.json")["parts"]
+            for part, some in parts.items():
+                counts = some["splits"]["train"]
+                sizes = [count(counts[unit]) for unit in ("documents", "characters", "bytes", "tokens")]
+                rows.append([title_of(mixture), str(seed), title_of(part), f"{some['share']:.0%}", *sizes])
     return rows
 
 
@@ -142,8 +193,10 @@ def provenance(corpora: Path, experiment: Experiment) -> list[str]:
 
 
 def effective_data(laws: Laws) -> Rows:
-    """Every cell; D_F = 0 is the pre-trained model before fine-tuning."""
-    rows = []
+    """Every cell; D_F = 0 is the pre-trained model before fine-tuning.  D_F in bytes and the loss in bits per byte, at the
+    end, are what compares with experiments in other languages."""
+    rows, tuned_runs = [], laws.all_runs[laws.all_runs["arm"] == "finetune"]
+    in_bytes = tuned_runs.groupby(["unit", "d_chars"])["d_bytes"].mean()
     for cell in laws.effective_data.sort_values(["source", "unit", "n_params", "d_f"]).itertuples():
         sign, d_e, tuned = LIMITS[cell.limit], cell.d_e_known, cell.d_f > 0
         rows.append(
@@ -160,6 +213,8 @@ def effective_data(laws: Laws) -> Rows:
                 f"{sign}{number(1 - cell.d_f / d_e)}" if tuned else "–",
                 cell.regime,
                 "yes" if cell.in_fit else "no",
+                count(in_bytes[cell.unit, cell.d_f]) if tuned else "0",
+                number(cell.test_bits_per_byte, 4),
             ]
         )
     return rows
@@ -196,7 +251,10 @@ def _loss(cells: pd.DataFrame, key: tuple[int, int]) -> str:
 
 def scale(laws: Laws, tokens: Path, experiment: Experiment) -> Rows:
     """This experiment beside the paper (Hernandez et al. 2021)."""
-    target = read_document(tokens / experiment.target / "manifest.json")["splits"]["train"]
+    held = "none"
+    if not laws.simulated:
+        train = read_document(tokens / experiment.target / "manifest.json")["splits"]["train"]
+        held = f"{count(train['characters'])} characters"
     pretrain = laws.all_runs[laws.all_runs["arm"] == "pretrain"]
     cells = laws.fine_tuned
     sizes = laws.sizes["size"]
@@ -205,7 +263,7 @@ def scale(laws: Laws, tokens: Path, experiment: Experiment) -> Rows:
         ["N (non-embedding)", span(sizes), "four decades; 1M and 40M are named"],
         ["pre-training", f"{count(experiment.pretrain.tokens)} tokens, {count(pretrain['d_chars'].max())} characters",
          "24G characters of text (and 240G of code)"],
-        ["target text to train on", f"{count(target['characters'])} characters", "22G characters of Python"],
+        ["target text to train on", held, "22G characters of Python"],
         ["D_F", f"{count(given[0])} to {count(given[1])} characters", "three decades and more, from 300k characters"],
         ["sampling unit", ", ".join(sorted(cells["unit"].unique())), "document"],
         ["context", f"{experiment.model.n_ctx} tokens", "2,048 tokens"],

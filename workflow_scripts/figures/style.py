@@ -183,8 +183,17 @@ def footnote(figure: Figure, notes: Iterable[str]) -> None:
     figure.text(0.012, 0.36 / figure.get_figheight(), text, fontsize=7.2, color=MUTED, va="top", linespacing=1.3)
 
 
-def save(figure: Figure, prefix: Path) -> None:
-    """Writes `prefix`.svg and `prefix`.png; the same figure gives the same bytes."""
+def watermark(figure: Figure) -> None:
+    """Writes across every panel that its numbers are simulated."""
+    for axes in figure.axes:
+        axes.text(0.5, 0.5, "SIMULATED", transform=axes.transAxes, fontsize=34, rotation=20, ha="center", va="center",
+                  color=MUTED, alpha=0.25, zorder=5)  # fmt: skip
+
+
+def save(figure: Figure, prefix: Path, *, simulated: bool) -> None:
+    """Writes `prefix`.svg and `prefix`.png; the same figure gives the same bytes.  Simulated numbers are marked."""
+    if simulated:
+        watermark(figure)
     for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": DPI})):
         with written(prefix.with_name(prefix.name + suffix)) as temporary:
             figure.savefig(temporary, format=suffix[1:], bbox_inches="tight", pad_inches=0.08, **options)
@@ -195,6 +204,7 @@ def command(draw: Callable[[Laws, str], Figure], argv: Sequence[str] | None) -> 
     arguments = parse(draw.__doc__ or "", argv)
     try:
         with mpl.rc_context(SETTINGS):
-            save(draw(Laws(arguments.laws), arguments.target), arguments.out)
+            laws = Laws(arguments.laws)
+            save(draw(laws, arguments.target), arguments.out, simulated=laws.simulated)
     except TableError as error:
         raise SystemExit(str(error)) from error

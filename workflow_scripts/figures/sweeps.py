@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="prefix: .svg and .png are added")
     arguments = parser.parse_args(argv)
     with mpl.rc_context(style.SETTINGS):
-        style.save(draw(read_json(arguments.sweeps)), arguments.out)
+        sweeps = read_json(arguments.sweeps)
+        style.save(draw(sweeps), arguments.out, simulated=sweeps["simulated"])
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import pandas as pd
 
 from workflow_scripts.files import read_json
 
-RUNS = ("arm", "init", "unit", "size", "n_params", "d_chars", "seed", "test_loss", "hit_budget", "status")
+RUNS = ("arm", "init", "unit", "size", "n_params", "d_chars", "seed", "test_loss", "hit_budget", "status", "simulated")
 EFFECTIVE_DATA = (
     *("source", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
     *("d_t", "d_t_low", "d_t_high", "probability_of_harm"),
-    *("censored", "lower_bound", "upper_bound", "regime", "in_fit"),
+    *("censored", "lower_bound", "upper_bound", "regime", "in_fit", "simulated"),
 )
 COEFFICIENTS = ("k", "alpha", "beta")
 SCRATCH_CURVES = ("unit", "n_params", "d", "isotonic_loss")
@@ -91,6 +91,19 @@ class Laws:
             bar_low=table["d_e_low"].fillna(d_e_known.where(at_most, curve["first"])).where(known),
             bar_high=table["d_e_high"].fillna(d_e_known.where(at_least, curve["last"])).where(known),
         )
+
+    @cached_property
+    def simulated(self) -> bool:
+        """Whether the runs were drawn from a planted law.  Raises TableError where tables of both kinds stand together."""
+        kinds = {
+            "runs.parquet": bool(self.all_runs["simulated"].any()),
+            "transfer_law.json": read_document(self.folder / "transfer_law.json")["simulated"],
+            "effective_data.parquet": bool(self.effective_data["simulated"].any()),
+        }
+        if len(set(kinds.values())) > 1:
+            told = ", ".join(f"{file} is {'simulated' if kind else 'measured'}" for file, kind in kinds.items())
+            raise TableError(f"{self.folder}: {told}; the two are never mixed: make the folder again")
+        return kinds["runs.parquet"]
 
     @property
     def fine_tuned(self) -> pd.DataFrame:

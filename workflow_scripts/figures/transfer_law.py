@@ -115,7 +115,7 @@ def _panel(axes: Axes, laws: Laws, source: str) -> list[str]:
 def _points(axes: Axes, row: pd.DataFrame, look: style.DataStyle, shift: float) -> list[str]:
     """Draws the cells of one D_F with their intervals; returns the notes that they need."""
     bottom = axes.get_ylim()[0]
-    notes = {"Points: measured; bars: 95 % intervals.": None}
+    notes = {"Points: cells; bars: 95 % intervals.": None}
     for cell in row.itertuples():
         x = cell.n_params * shift
         low, high = (float(fraction_of(cell.d_f, end)) for end in (cell.bar_low, cell.bar_high))

@@ -2,10 +2,10 @@
 
 import sys
 
-from workflow_scripts.laws import fit, plan
+from workflow_scripts.laws import fit, pairs, plan
 from workflow_scripts.laws.scaling import command
 
-COMMANDS = {"fit": fit.main, "plan": plan.main, "scaling": command.main}
+COMMANDS = {"fit": fit.main, "pairs": pairs.main, "plan": plan.main, "scaling": command.main}
 
 
 def main(argv: list[str]) -> None:

@@ -54,17 +54,18 @@ def compare(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
 
 def _losses(cells: Cells, fit: SourceFit) -> Losses:
     tuned = cells.tuned.loc[fit.chosen]
-    p = None if fit.design.pretrain_tokens is None else fit.design.pretrain_tokens
-    points = cells.scratch[~cells.scratch.hit_budget & cells.scratch.n_params.isin(tuned.n_params)]
+    points = cells.scratch[cells.scratch.n_params.isin(tuned.n_params)]
     return Losses(
-        tuned.test_loss.to_numpy(),
-        fit.design.d_f,
-        fit.design.n_params,
-        p,
-        points.test_loss.to_numpy(),
-        points.d.to_numpy(float),
-        points.n_params.to_numpy(float),
-        start_of(fit.best.law, fit.design)[0],
+        tuned=tuned.test_loss.to_numpy(),
+        at_most=tuned.hit_budget.to_numpy(dtype=bool),
+        d_f=fit.design.d_f,
+        n_params=fit.design.n_params,
+        pretrain_tokens=fit.design.pretrain_tokens,
+        scratch=points.test_loss.to_numpy(),
+        scratch_at_most=points.hit_budget.to_numpy(dtype=bool),
+        d=points.d.to_numpy(float),
+        scratch_n_params=points.n_params.to_numpy(float),
+        transfer=start_of(fit.best.law, fit.design)[0],
     )
 
 
@@ -78,11 +79,20 @@ def _held_out(fit: SourceFit, scored: np.ndarray) -> Iterator[tuple[str, np.ndar
     yield "each_cell", alone if len(alone) else np.zeros((1, len(scored)), dtype=bool)
 
 
-def held_out_error(predicted: np.ndarray, measured: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
-    """Of losses `predicted` (folds, cells), NaN where the law says nothing, over those `chosen`, alike (folds, cells)."""
-    away = (predicted - measured)[chosen]
+def held_out_error(
+    predicted: np.ndarray, measured: np.ndarray, chosen: np.ndarray, converged: np.ndarray
+) -> dict[str, Any]:
+    """Of losses `predicted` (folds, cells), NaN where the law says nothing, over those `chosen`, alike (folds, cells).
+
+    A fold whose fit has not `converged` (folds,) says nothing, and is counted.
+    """
+    away = np.where(converged[:, None], predicted - measured, np.nan)[chosen]
     known = len(away) > 0 and np.isfinite(away).all()
-    return {"n_cells": int(chosen.sum()), "rms_nats": float(np.sqrt((away**2).mean())) if known else None}
+    return {
+        "n_cells": int(chosen.sum()),
+        "n_not_converged": int((~converged).sum()),
+        "rms_nats": float(np.sqrt((away**2).mean())) if known else None,
+    }
 
 
 def _law_of_d_t(
@@ -102,7 +112,7 @@ def _law_of_d_t(
         known = [np.linalg.matrix_rank(terms.values[~fold]) == len(own) for fold in folds]
         loss = loss_at(cells, fit.chosen, terms.log_d_e(found.coefficients))
         predicted = np.where(np.array(known)[:, None], loss, np.nan)
-        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored)
+        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, found.converged)
     ln_k = start[0] - start[1:] @ logs.mean(axis=1)[[NAMES.index(name) - 1 for name in exponents]]
     return {
         "equation": " ".join(["D_T = k", *(FACTORS[name] for name in exponents)]),
@@ -131,8 +141,10 @@ def _law_of_loss(law: LossLaw, losses: Losses, fit: SourceFit, scored: np.ndarra
     best = fit_losses(law, losses, everything)
     held_out = {}
     for name, folds in _held_out(fit, scored):
-        predicted = np.stack([fit_losses(law, losses, ~fold, best).predicted for fold in folds])
-        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored)
+        refits = [fit_losses(law, losses, ~fold, best) for fold in folds]
+        converged = np.array([refit.status != "not converged" for refit in refits])
+        predicted = np.stack([refit.predicted for refit in refits])
+        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, converged)
     return {
         "equation": law.equation,
         "coefficients": best.coefficients,

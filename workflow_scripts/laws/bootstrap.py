@@ -25,9 +25,10 @@ from workflow_scripts.laws.effective_data import (
 )
 from workflow_scripts.laws.intervals import Redrawn, read_draws, redraw, with_intervals
 from workflow_scripts.laws.likelihood import Observed
-from workflow_scripts.laws.runs import RunsError
+from workflow_scripts.laws.runs import RunsError, finished
 from workflow_scripts.laws.transfer_law import BestLaw, Design, Law, fit_from_many_starts, fit_law, start_of
 
+ADVICE = "look for cells that contradict each other in effective_data.parquet, or give it more cells"
 FEWEST_CELLS = 4
 """One more than the law has coefficients."""
 
@@ -57,6 +58,14 @@ class SourceFit:
 
 
 @dataclass(frozen=True)
+class NoLaw:
+    status: str
+    """`too few cells`, `flat curves` or `not converged`."""
+    words: str
+    """What was found, and what is needed."""
+
+
+@dataclass(frozen=True)
 class Fitted:
     unit: str
     """The sampling unit that the law is fitted on."""
@@ -67,8 +76,12 @@ class Fitted:
     laws: list[SourceFit]
     with_p: dict[str, SourceFit]
     """D_T = k D_F^alpha N^beta P^gamma over the cells of every P, for sources that were pre-trained on several."""
-    too_few: dict[str, str]
-    """Sources whose cells are too few for a law -> a sentence on what is needed."""
+    without_law: dict[str, NoLaw]
+    """Sources that have none, and why."""
+    p_not_converged: list[str]
+    """Sources that were pre-trained on several P, whose law with P did not converge."""
+    set_aside: dict[str, int]
+    """Runs with another status than `ok`, by status."""
     bytes_per_token: float | None
     """Of the target; None if the table does not tell."""
 
@@ -84,7 +97,7 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     Where a source was pre-trained on several P, the law is that of the largest (`alternatives.py` has the axis P).
     Raises RunsError if effective data cannot be read from the table.
     """
-    runs = runs[runs.status == "ok"]
+    runs, set_aside = finished(runs)
     tuned = runs[runs.arm == "finetune"]
     if missing := [arm for arm in ("finetune", "scratch") if arm not in set(runs.arm)]:
         raise RunsError(f"column arm: no run of the arm {missing[0]}; the law needs fine-tuned and from-scratch runs")
@@ -101,18 +114,26 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     table = pd.concat(tables.values()).sort_values(
         ["source", "unit", "pretrain_tokens", "n_params", "d_f"], ignore_index=True
     )
-    laws, with_p, too_few, random = [], {}, {}, np.random.default_rng(of_law)
+    laws, with_p, without_law, lost, random = [], {}, {}, [], np.random.default_rng(of_law)
     for source in sorted(tuned.init.unique()):
-        chosen = (tables[main].in_fit & (tables[main].source == source)).to_numpy()
-        if lacking := _lacking(tables[main][chosen]):
-            too_few[source] = lacking
-        else:
-            laws.append(_fit_source(cells[main], tables[main][chosen], redrawn[main], random))
-            told = tables[main].pretrain_tokens.notna()
-            rows = tables[main][every_p & told & (tables[main].source == source)]
-            if rows.pretrain_tokens.nunique() > 1:
-                with_p[source] = _fit_source(cells[main], rows, redrawn[main], random, axis_p=True)
-    return Fitted(main, cells, table, laws, with_p, too_few, _bytes_per_token(runs[runs.arm == "scratch"]))
+        mine = tables[main].source == source
+        here = tables[main][tables[main].in_fit & mine]
+        if lacking := _lacking(cells[main], here):
+            without_law[source] = lacking
+            continue
+        law = _fit_source(cells[main], here, redrawn[main], random)
+        if law.best.status == "not converged":
+            without_law[source] = NoLaw("not converged", f"The fit did not converge from any start: {ADVICE}.")
+            continue
+        laws.append(law)
+        rows = tables[main][every_p & tables[main].pretrain_tokens.notna() & mine]
+        if rows.pretrain_tokens.nunique() > 1:
+            with_p[source] = _fit_source(cells[main], rows, redrawn[main], random, axis_p=True)
+            if with_p[source].best.status == "not converged":
+                lost.append(source)
+                del with_p[source]
+    bytes_per_token = _bytes_per_token(runs[runs.arm == "scratch"])
+    return Fitted(main, cells, table, laws, with_p, without_law, lost, set_aside, bytes_per_token)
 
 
 def _main_unit(tuned: pd.DataFrame, unit: str | None) -> str:
@@ -210,15 +231,23 @@ def _fit_source(
     return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws, *read)
 
 
-def _lacking(cells: pd.DataFrame) -> str | None:
-    """What cells need to have a law; None if they have it."""
-    sizes, d_fs = cells.n_params.nunique(), cells.d_f.nunique()
-    if len(cells) >= FEWEST_CELLS and sizes >= 2 and d_fs >= 2:
-        return None
-    return (
-        f"No law was fitted: its three coefficients need at least {FEWEST_CELLS} cells over 2 sizes (n_params) and 2"
-        f" fine-tuning sizes (d_chars); {len(cells)} may enter the fit, over {sizes} and {d_fs}."
-    )
+def _lacking(cells: Cells, here: pd.DataFrame) -> NoLaw | None:
+    """What the cells `here` (rows of the description of `cells`) need to have a law; None if they have it."""
+    sizes, d_fs = here.n_params.nunique(), here.d_f.nunique()
+    if len(here) < FEWEST_CELLS or min(sizes, d_fs) < 2:
+        return NoLaw(
+            "too few cells",
+            f"No law was fitted: its three coefficients need at least {FEWEST_CELLS} cells over 2 sizes (n_params) and 2"
+            f" fine-tuning sizes (d_chars); {len(here)} may enter the fit, over {sizes} and {d_fs}.",
+        )
+    read = [curve for curve in cells.curves if np.isin(here.index, curve.cells).any()]
+    if all(curve.is_flat(cells.scratch.test_loss.to_numpy()[curve.points]) for curve in read):
+        return NoLaw(
+            "flat curves",
+            "No law was fitted: the from-scratch test_loss falls with d_chars at no n_params, so that no loss can be"
+            " read as an amount of data; look for a column of the wrong name, or train on more different d_chars.",
+        )
+    return None
 
 
 def extra_scatter(design: Design, observed: Observed, law: Law, covariance: np.ndarray) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.laws.bootstrap import Fitted, SourceFit
+from workflow_scripts.laws.bootstrap import ADVICE, Fitted, SourceFit
 
 ENOUGH_CELLS = 20
 ENOUGH_DECADES = {"D_F": 1.0, "N": 1.5}
@@ -37,6 +37,8 @@ def cautions(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[
         if decades < ENOUGH_DECADES[name] - 1e-9:
             yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
     yield from limits(fitted, fit.source, cells)
+    if fit.source in fitted.p_not_converged:
+        yield f"The law with an exponent of P did not converge from any start: {ADVICE}."
     if fit.best.status != "ok":
         yield f"The optimum is {fit.best.status}: the coefficients are not to be trusted; more cells or sizes are needed."
     if fit.squares > LARGE_MISFIT * fit.expected_squares and fit.extra_deviation > 0:
@@ -55,18 +57,23 @@ def _unsure_draws(summary: dict[str, Any]) -> Iterator[str]:
     if on_a_bound > number // 40:
         yield f"{on_a_bound} of {number} draws end on a bound of the search: ends of intervals there are unknown."
     for name, other in summary["estimators"].items():
-        if undefined := other["draws"]["undefined"]:
+        if other["status"] == "not converged":
+            yield f"The estimator {name} did not converge, so it has no coefficients: {ADVICE}."
+        elif undefined := other["draws"]["undefined"]:
             yield f"The estimator {name} is undefined in {undefined} of {number} draws."
 
 
 def _prediction(summary: dict[str, Any]) -> Iterator[str]:
-    for axis, name in {"size": "largest_size_error_factor", "D_F": "largest_d_f_error_factor"}.items():
-        miss = summary[name]
+    for axis, name in {"size": "largest_size", "D_F": "largest_d_f"}.items():
+        miss, status = summary[f"{name}_error_factor"], summary["predictions"][name]["status"]
         if miss is None:
-            yield f"The largest {axis} could not be predicted from the smaller ones."
+            why = "" if status == "ok" else f": the fit to those is {status}"
+            yield f"The largest {axis} could not be predicted from the smaller ones{why}."
         elif miss > LARGE_MISS:
             yield f"Fitted to the smaller {axis}s, the law misses D_T of the largest by a factor {miss:.2f}."
-    errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in summary["alternatives"]["laws"].items()}
+    yield from _lost_refits(summary)
+    judged = {name: law for name, law in summary["alternatives"]["laws"].items() if law["status"] != "not converged"}
+    errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in judged.items()}
     known = {name: error for name, error in errors.items() if error is not None}
     best = min(known, key=known.__getitem__, default="transfer_law")
     own = known.get("transfer_law")
@@ -80,6 +87,15 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
         if factor is None or factor > WIDE_REACH:
             spans = "without limit" if factor is None or factor > 1e6 else f"a factor {factor:.2g}"
             yield f"Ten times beyond the largest {axis} of the fit, the 95 % interval of D_T spans {spans}."
+
+
+def _lost_refits(summary: dict[str, Any]) -> Iterator[str]:
+    """Rival laws without a verdict, because a fit did not converge."""
+    for law in summary["alternatives"]["laws"].values():
+        lost = sum(error["n_not_converged"] for error in law["held_out"].values())
+        if law["status"] == "not converged" or lost:
+            what = "the cells" if law["status"] == "not converged" else f"{lost} parts of the cells"
+            yield f"{law['equation']} did not converge on {what}: it is not judged there."
 
 
 def _holds_zero(interval: dict[str, float | None]) -> bool:

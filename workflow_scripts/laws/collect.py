@@ -1,6 +1,7 @@
-"""Step `collect`: run folders -> `runs.parquet`, one tidy row a run.
+"""Step `collect`: run folders -> `runs.parquet`, one tidy row a run, and `learning_curves.parquet`, a row an evaluation.
 
 python -m workflow_scripts.laws.collect --experiment JSON --training E/training --out E/laws/runs.parquet
+    --curves E/laws/learning_curves.parquet
 """
 
 from __future__ import annotations
@@ -15,6 +16,22 @@ import pandas as pd
 
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json, written
+
+WARM = 4.0
+"""Lengths of the warm-up after which a learning curve says what a run of that length would have reached."""
+OF_A_CURVE = (
+    "arm",
+    "corpus",
+    "unit",
+    "size",
+    "n_params",
+    "n_params_total",
+    "seed",
+    "d_chars",
+    "d_tokens",
+    "batch_tokens",
+    "simulated",
+)
 
 
 def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,6 +57,7 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
         "seed": specification["seed"],
         "trainable": specification["trainable"],
         "learning_rate": record["learning_rate"],
+        "simulated": "simulated" in specification,
         "status": record["status"],
         "failure": record["failure"],
         "val_loss": outcome.get("val_loss"),
@@ -60,21 +78,53 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def learning_curve(labels: Mapping[str, Any], record: Mapping[str, Any], curve: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations of a run on its way to its best point, that included: tokens presented, validation loss in nats per
+    token.  Those within `WARM` warm-ups are left out: they tell of the warm-up."""
+    specification, best = record["identity"]["specification"], record["outcome"]["best_tokens"]
+    warm = curve.step >= WARM * specification["recipe"]["warmup_steps"]
+    points = curve[(curve.tokens == best) | (warm & (curve.tokens < best))]
+    counts = row(labels, record)
+    return pd.DataFrame({"tokens": points.tokens, "loss": points.validation_loss}).assign(
+        **{name: counts[name] for name in OF_A_CURVE}
+    )
+
+
+def read_record(training: Path, folder: str, experiment: Experiment) -> dict[str, Any]:
+    """The `run.json` of a run.  Raises SystemExit if it is missing, or simulated where the experiment measures or measured
+    where it is simulated."""
+    path = training / folder / "run.json"
+    if not path.exists():
+        raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
+    record = read_json(path)
+    if ("simulated" in record["identity"]["specification"]) != (experiment.simulated is not None):
+        found, expected = ("measured", "simulated") if experiment.simulated else ("simulated", "measured")
+        raise SystemExit(
+            f"{path}: the run is {found}, and those of {experiment.experiment} are {expected}; the two are never mixed:"
+            " delete the run and the manifest of its job beside it, and run again"
+        )
+    return record
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Collect run folders into one table.")
     parser.add_argument("--experiment", required=True, type=json.loads, help="configuration, as JSON")
     parser.add_argument("--training", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--curves", required=True, type=Path, help="of pre-training and training from scratch")
     arguments = parser.parse_args(argv)
-    rows = []
-    for folder, labels in Experiment.parse(arguments.experiment, "--experiment").labels().items():
-        path = arguments.training / folder / "run.json"
-        if not path.exists():
-            raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
-        rows.append(row(labels, read_json(path)))
+    experiment, rows, curves = Experiment.parse(arguments.experiment, "--experiment"), [], []
+    for folder, labels in experiment.labels().items():
+        record = read_record(arguments.training, folder, experiment)
+        rows.append(row(labels, record))
+        if labels["arm"] in ("pretrain", "scratch") and record["status"] == "ok":
+            curve = pd.read_parquet(arguments.training / folder / "curve.parquet")
+            curves.append(learning_curve(labels, record, curve))
     table = pd.DataFrame(rows).astype({"pretrain_tokens": "Int64", "best_tokens": "Int64"})
-    with written(arguments.out) as temporary:
-        table.to_parquet(temporary, index=False)
+    points = pd.concat(curves) if curves else pd.DataFrame(columns=["tokens", "loss", *OF_A_CURVE])
+    for place, collected in ((arguments.out, table), (arguments.curves, points)):
+        with written(place) as temporary:
+            collected.to_parquet(temporary, index=False)
 
 
 if __name__ == "__main__":

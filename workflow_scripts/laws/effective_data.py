@@ -37,6 +37,11 @@ class Curve:
     def clean(self, loss: np.ndarray) -> np.ndarray:
         return clean_curve(loss, self.n_seeds, self.hit_budget)
 
+    def is_flat(self, loss: np.ndarray) -> bool:
+        """Whether the cleaned curve through `loss` (points,) falls nowhere."""
+        first, *_, last = self.clean(loss)
+        return bool(last >= first * (1 - SAME))
+
     def power_law(self, loss: np.ndarray) -> PowerLaw | None:
         """L = E + B D^-b through the points within their budget; None if they are fewer than 3."""
         good = ~self.hit_budget

@@ -7,17 +7,21 @@ is the default on D_E from power laws through the from-scratch curves.  Arrays a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from workflow_scripts.laws.bootstrap import SourceFit
 from workflow_scripts.laws.likelihood import Observed
-from workflow_scripts.laws.transfer_law import Design, Law, fit_from_many_starts, fit_law, start_of
+from workflow_scripts.laws.transfer_law import Design, Law, fit_from_many_starts, fit_law, many_starts, start_of
 
 HUBER = 1.345
 """Deviations from which on a cell counts less: 95 % efficient on normal noise (Huber 1964)."""
-ROUNDS = 20
+ROUNDS = 50
+SETTLED = 1e-3
+"""The weights have settled where no deviation is stretched by more than this from one round to the next."""
+SAME_LAW = 1e-3
+"""Two starts end in the same robust law if no ln D_E differs by more."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Estimate:
     steps: dict[str, Law]
     """From the default to this estimator, a change at a time: what was changed -> the law after it."""
     why: str
+    starts: tuple[int, int] | None = None
+    """Tried, and agreed with the law; None for a linear problem, which has one solution."""
 
 
 def estimates(fit: SourceFit) -> dict[str, Estimate]:
@@ -85,19 +91,21 @@ def fit_of_fits(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
 def robust(design: Design, observed: Observed, starts: np.ndarray) -> tuple[Law, np.ndarray]:
     """The default with Huber's loss, by reweighting; and by how much the deviation of each cell was stretched.
 
-    The scale of the residuals is their median absolute deviation, where that is below the stated noise.
+    The scale of the residuals is their median absolute deviation, where that is below the stated noise.  Draws whose
+    weights do not settle have not converged.
     """
     inside = observed.side == 0
-    law, stretch = fit_law(design, observed, starts), np.ones(inside.shape)
+    law, stretch, moved = fit_law(design, observed, starts), np.ones(inside.shape), np.full(len(inside), np.inf)
     for _ in range(ROUNDS):
         away = np.abs(law.log_d_e(design) - observed.log_d_e) / design.deviation
         median = np.ma.median(np.ma.masked_array(away, ~inside), axis=1).filled(1.0)[:, None]
         scale = np.clip(1.4826 * median, 1e-6, 1.0)
         before, stretch = stretch, np.where(inside, np.sqrt(np.maximum(away / (HUBER * scale), 1.0)), 1.0)
         law = fit_law(design, observed, start_of(law, design), design.deviation * stretch)
-        if np.abs(stretch - before).max() < 1e-3:
+        moved = np.abs(stretch - before).max(axis=1)
+        if moved.max() < SETTLED:
             break
-    return law, stretch
+    return replace(law, converged=law.converged & (moved < SETTLED)), stretch
 
 
 def _positive_transfer(design: Design, observed: Observed) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +161,10 @@ def _fit_of_fits(fit: SourceFit) -> Estimate:
 
 
 def _robust(fit: SourceFit) -> Estimate:
-    law, (stretch,) = robust(fit.design, fit.observed, start_of(fit.best.law, fit.design))
+    starts = np.concatenate([start_of(fit.best.law, fit.design), many_starts(fit.design)])
+    found, (stretch, *_) = robust(fit.design, fit.observed.repeated(len(starts)), starts)
+    law, log_d_e = found.take(0), found.log_d_e(fit.design)
+    agreed = int((np.abs(log_d_e - log_d_e[0]).max(axis=1) < SAME_LAW).sum())
     return Estimate(
         "the default with Huber's loss",
         law,
@@ -161,6 +172,7 @@ def _robust(fit: SourceFit) -> Estimate:
         np.ones(len(stretch), dtype=bool),
         {"cells far from the law count less": law},
         f"{(stretch > 1).sum()} of {len(stretch)} cells lie further than {HUBER} deviations from the law and count less.",
+        (len(starts), agreed),
     )
 
 
@@ -177,4 +189,5 @@ def _parametric(fit: SourceFit) -> Estimate:
         {"D_E from L = E + B D^-b instead of interpolation": best.law},
         f"The two readings of D_E differ {widest}; the power law smooths over the noise of single points, and is wrong"
         " where a curve is none.",
+        (best.starts, best.agreed),
     )

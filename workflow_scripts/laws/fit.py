@@ -1,7 +1,7 @@
 """Fits effective data and the transfer law to a table of runs.
 
     python -m workflow_scripts.laws fit RUNS --out DIR [--fit JSON] [--unit UNIT] [--rename NAME=COLUMN ...]
-        [--allow-no-law]
+        [--draws M] [--allow-no-law]
 
 RUNS is CSV or parquet (`runs.py` says which columns).  Writes into DIR: `effective_data.parquet` (a row a tuned cell),
 `scratch_curves.parquet` (the from-scratch points as used), `transfer_law.json`, `draws.parquet` (what its intervals
@@ -20,11 +20,19 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from workflow_scripts.experiment import Fit
+from workflow_scripts.experiment import Fit, explain
 from workflow_scripts.files import write_json, written
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.effective_data import Cells
-from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming
+from workflow_scripts.laws.runs import (
+    SIMULATED,
+    RunsError,
+    add_rename,
+    is_simulated,
+    read_runs,
+    renaming,
+    set_aside_sentence,
+)
 from workflow_scripts.laws.sanity import check_sanity
 from workflow_scripts.laws.sources import sentences as across_sources
 from workflow_scripts.laws.summary import draws_table, summarise
@@ -32,7 +40,8 @@ from workflow_scripts.laws.summary import draws_table, summarise
 
 def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, Any]:
     """Writes the five files into `out`; returns what `transfer_law.json` holds."""
-    law = summarise(fitted)
+    simulated = is_simulated(runs)
+    law = {"simulated": simulated, **summarise(fitted)}
     tables = {
         "effective_data": fitted.table,
         "scratch_curves": scratch_curves(fitted),
@@ -40,8 +49,8 @@ def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, An
     }
     for name, table in tables.items():
         with written(out / f"{name}.parquet") as path:
-            table.to_parquet(path, index=False)
-    write_json(out / "sanity.json", check_sanity(runs))
+            table.assign(simulated=simulated).to_parquet(path, index=False)
+    write_json(out / "sanity.json", {"simulated": simulated, **check_sanity(runs)})
     write_json(out / "transfer_law.json", law)
     return law
 
@@ -66,12 +75,13 @@ def _points(cells: Cells) -> pd.DataFrame:
 
 def sentences(law: dict[str, Any]) -> str:
     """The laws as a person would read them: a few lines a source and the warnings below."""
-    lines = []
+    lines = [set_aside_sentence(law["set_aside"])] if law["set_aside"] else []
     for source, fit in law["sources"].items():
         lines += [f"{source}: {fit['status']}"] if fit["k"]["estimate"] is None else _law_lines(source, fit)
         lines += [f"  ! {warning}" for warning in fit["warnings"]]
     lines += across_sources(law["across_sources"])
-    return "\n".join([f"N counts {law['conventions']['N']}, D {law['conventions']['D']}.", *lines])
+    counts = f"N counts {law['conventions']['N']}, D {law['conventions']['D']}."
+    return "\n".join([*([SIMULATED] if law["simulated"] else []), counts, *lines])
 
 
 def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
@@ -81,6 +91,7 @@ def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
         f"{source}: D_T = {k['estimate']:.3g} * D_F^{alpha['estimate']:.3f} * N^{beta['estimate']:.3f}"
         f"  (characters; {fit['n_cells']} cells, {fit['n_uncensored']} of them uncensored, status {fit['status']})",
         f"  95 %: k {_range(k, '.3g')}, alpha {_range(alpha, '.3f')}, beta {_range(beta, '.3f')}",
+        f"  data counts (D_E / D_F) {_multipliers(fit['data_multiplier'])}",
         f"  R2 of ln D_E {_rounded(fit['r_squared'], '.3f')}; of D_E = c D_F alone {proportionality}",
         "  D_T of the largest size, predicted from the smaller ones: missed by a factor"
         f" {_rounded(fit['largest_size_error_factor'], '.2f')}; of the largest D_F:"
@@ -102,6 +113,14 @@ def _axis_of_p(axis: dict[str, Any] | None) -> list[str]:
     ]
 
 
+def _multipliers(found: list[dict[str, Any]]) -> str:
+    times = [
+        f"{_rounded(one['estimate'], '.3g')} times ({_range(one, '.3g')}) at N = {one['n_params']:,.0f}"
+        for one in found
+    ]
+    return f"{', '.join(times)}, with {found[0]['d_f']:,.0f} characters"
+
+
 def _held_out(alternatives: dict[str, Any]) -> str:
     errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in alternatives["laws"].items()}
     return ", ".join(f"{name} {_rounded(error, '.4f')}" for name, error in errors.items())
@@ -120,14 +139,15 @@ def _rounded(value: float | None, form: str) -> str:
     return "unknown" if value is None else f"{value:{form}}"
 
 
-def _fit_of(text: str | None, runs: pd.DataFrame) -> Fit:
-    """The rule of the fit; without one, every fine-tuning size in the table."""
+def _fit_of(text: str | None, draws: int | None, runs: pd.DataFrame) -> Fit:
+    """The rule of the fit; without one, every fine-tuning size in the table.  `draws` has the last word on theirs."""
+    given = {} if draws is None else {"draws": draws}
     if text is not None:
-        return Fit.model_validate_json(text)
+        return Fit.model_validate(Fit.model_validate_json(text).model_dump() | given)
     d_f = runs.d_chars[runs.arm == "finetune"]
     if d_f.empty:
         raise RunsError("column arm: no run of the arm finetune; the law needs fine-tuned and from-scratch runs")
-    return Fit(d_f=(int(d_f.min()), int(d_f.max())))
+    return Fit(d_f=(int(d_f.min()), int(d_f.max())), **given)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -136,14 +156,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--fit", help="the section `fit` of a configuration as JSON; default: all fine-tuning sizes")
     parser.add_argument("--unit", help="sampling unit the law is fitted on; default: that with most sizes")
+    parser.add_argument("--draws", type=int, metavar="M", help="of the bootstrap; default: those of --fit, or 1000")
     add_rename(parser)
     parser.add_argument("--allow-no-law", action="store_true", help="the tables are enough where no law can be fitted")
     arguments = parser.parse_args(argv)
     try:
         runs = read_runs(arguments.runs, renaming(arguments.rename))
-        fitted = fit_runs(runs, _fit_of(arguments.fit, runs), arguments.unit)
+        fitted = fit_runs(runs, _fit_of(arguments.fit, arguments.draws, runs), arguments.unit)
     except ValidationError as error:
-        raise SystemExit(f"--fit {arguments.fit}: {error}") from error
+        given = " ".join(
+            f"--{name} {getattr(arguments, name)}" for name in ("fit", "draws") if getattr(arguments, name)
+        )
+        raise SystemExit(explain(error, given)) from error
     except RunsError as error:
         raise SystemExit(str(error)) from error
     law = write_results(runs, fitted, arguments.out)
@@ -151,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     lost = [source for source, found in law["sources"].items() if found["status"] == "not converged"]
     if lost and not arguments.allow_no_law:
         raise SystemExit(
-            f"{words}\nThe fit of {', '.join(lost)} did not converge from any start, so its numbers mean nothing: look at"
+            f"{words}\nThe fit of {', '.join(lost)} did not converge from any start, so it has no law: look at"
             f" {arguments.out / 'effective_data.parquet'} for cells that contradict each other, or give it more cells."
         )
     if not fitted.laws and not arguments.allow_no_law:

@@ -156,9 +156,9 @@ class BestOfStarts:
     @property
     def status(self) -> str:
         """`ok`, `on a bound` or `not converged`."""
-        if self.maximum.on_bound.any():
-            return "on a bound"
-        return "ok" if self.maximum.converged[0] else "not converged"
+        if not self.maximum.converged[0]:
+            return "not converged"
+        return "on a bound" if self.maximum.on_bound.any() else "ok"
 
 
 def maximise_from_many(terms: Terms, deviation: np.ndarray, observed: Observed, starts: np.ndarray) -> BestOfStarts:

@@ -17,6 +17,8 @@ BOUND = 1000.0
 """No coefficient is looked for beyond this."""
 FLATTEST = 0.01
 """An exponent that must differ from zero, or its term and the constant beside it are one."""
+STATUSES = ("ok", "on a bound", "not converged")
+"""Of a fit, from good to bad."""
 AT_BOUND = 1e-4
 AGREEMENT = 1e-6
 ALL = "all"
@@ -27,10 +29,14 @@ class Losses:
     """Mean losses in nats per token, and where they lie: tuned cells (cells,), from-scratch points (points,)."""
 
     tuned: np.ndarray
+    at_most: np.ndarray
+    """(cells,): stopped at the budget, so that the loss is an upper bound: a law may lie below it, not above."""
     d_f: np.ndarray
     n_params: np.ndarray
     pretrain_tokens: np.ndarray | None
     scratch: np.ndarray
+    scratch_at_most: np.ndarray
+    """(points,)"""
     d: np.ndarray
     scratch_n_params: np.ndarray
     transfer: np.ndarray
@@ -71,7 +77,8 @@ def laws_of_losses(losses: Losses) -> dict[str, LossLaw]:
     """The laws that the cells can tell apart: those with P only where it varies."""
     laws = {
         "zhang": _zhang("L = A N^-alpha D_F^-beta + E (Zhang et al. 2024)", losses, losses.n_params),
-        "unified": _unified(losses),
+        "unified_d_e": _unified(losses, given=True),
+        "unified_d_t": _unified(losses, given=False),
     }
     if losses.pretrain_tokens is None:
         return laws
@@ -122,8 +129,9 @@ def _mikami(equation: str, losses: Losses, with_floor: bool) -> LossLaw:
     return LossLaw(equation, predict, np.array(starts), lower, name, of_one_n=True)
 
 
-def _unified(losses: Losses) -> LossLaw:
-    """Kaplan's L(N, D) with D replaced by D_E = D_F + D_T (Hernandez et al. 2021, section 6.1, which has D_T for D_E)."""
+def _unified(losses: Losses, *, given: bool) -> LossLaw:
+    """Kaplan's L(N, D) at D = D_T for fine-tuned runs (Hernandez et al. 2021, section 6.1), or at D_E = D_F + D_T where
+    the data that is `given` counts too.  The paper means it for little data, where both are nearly the same."""
     (n, n_mean), (f, _) = _centred(losses.n_params), _centred(losses.d_f)
     log_d, log_d_f = np.log(losses.d), np.log(losses.d_f)
     middle, scratch_n = float(log_d.mean()), np.log(losses.scratch_n_params) - n_mean
@@ -132,7 +140,8 @@ def _unified(losses: Losses) -> LossLaw:
         return np.exp(np.exp(c[3]) * np.logaddexp(c[0] - c[2] * n_, c[1] - (log_d_ - middle)))
 
     def predict(c: np.ndarray) -> np.ndarray:
-        return surface(c, n, np.logaddexp(log_d_f, c[4] + c[5] * f + c[6] * n))
+        log_d_t = c[4] + c[5] * f + c[6] * n
+        return surface(c, n, np.logaddexp(log_d_f, log_d_t) if given else log_d_t)
 
     def name(c: np.ndarray) -> dict[str, float]:
         a_d, ln_k = np.exp(c[3]), c[4] - c[5] * log_d_f.mean() - c[6] * n_mean
@@ -145,9 +154,8 @@ def _unified(losses: Losses) -> LossLaw:
         for ratio in (0.5, 1.0, 2.0)
     ]
     starts = np.array([[*start, *losses.transfer[:3]] for start in starts])
-    equation = (
-        "L = [(N_c / N)^(a_N / a_D) + D_c / D_E]^a_D, D_E = D_F + k D_F^alpha N^beta (Hernandez et al. 2021, 6.1)"
-    )
+    data = "D_E]^a_D, D_E = D_F + k D_F^alpha N^beta" if given else "D_T]^a_D, D_T = k D_F^alpha N^beta"
+    equation = f"L = [(N_c / N)^(a_N / a_D) + D_c / {data} (Hernandez et al. 2021, 6.1)"
     lower = np.full(7, -BOUND)
     return LossLaw(equation, predict, starts, lower, name, lambda c: surface(c, scratch_n, log_d))
 
@@ -181,7 +189,7 @@ def fit_losses(law: LossLaw, losses: Losses, kept: np.ndarray, near: FittedLosse
         predicted,
         found,
         named if law.of_one_n else named.get(ALL, {}),
-        next((status for status in statuses if status != "ok"), "ok" if statuses else "too few cells"),
+        max(statuses, key=STATUSES.index, default="too few cells"),
         len(law.starts) if near is None else 1,
         min(agreed, default=0),
     )
@@ -198,8 +206,12 @@ def _best(law: LossLaw, losses: Losses, kept: np.ndarray, starts: np.ndarray) ->
     """The best coefficients over `starts`, a status (`ok`, `on a bound`, `not converged`), and how many starts agreed."""
 
     def residuals(c: np.ndarray) -> np.ndarray:
-        away = (law.predict(c) - losses.tuned)[kept]
-        return away if law.predict_scratch is None else np.append(away, law.predict_scratch(c) - losses.scratch)
+        away = law.predict(c) - losses.tuned
+        away = np.where(losses.at_most, np.maximum(away, 0.0), away)[kept]
+        if law.predict_scratch is None:
+            return away
+        beside = law.predict_scratch(c) - losses.scratch
+        return np.append(away, np.where(losses.scratch_at_most, np.maximum(beside, 0.0), beside))
 
     bounds = law.lower, np.full(len(law.lower), BOUND)
     with np.errstate(over="ignore"):
@@ -207,5 +219,5 @@ def _best(law: LossLaw, losses: Losses, kept: np.ndarray, starts: np.ndarray) ->
     costs = np.array([one.cost for one in tries])
     best = tries[int(costs.argmin())]
     on_bound = ((best.x - law.lower < AT_BOUND) | (best.x > BOUND - AT_BOUND)).any()
-    status = "on a bound" if on_bound else "ok" if best.success else "not converged"
+    status = "not converged" if not best.success else "on a bound" if on_bound else "ok"
     return best.x, status, int((costs <= best.cost * (1 + 1e-4) + AGREEMENT).sum())

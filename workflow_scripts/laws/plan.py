@@ -32,7 +32,7 @@ from workflow_scripts.laws.planning.forecast import (
     read_forecast,
 )
 from workflow_scripts.laws.planning.spending import budget, costs
-from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming
+from workflow_scripts.laws.runs import SIMULATED, RunsError, add_rename, read_runs, renaming
 
 
 def plan(forecast: Forecast, question: Question, compute: Compute | None = None) -> list[Answer]:
@@ -154,7 +154,7 @@ def _limit_sentences(forecast: Forecast) -> list[str]:
 
 def as_text(forecast: Forecast, answers: list[Answer]) -> str:
     """The answers for a terminal."""
-    blocks = []
+    blocks = [SIMULATED] if forecast.law.get("simulated") else []
     for answer in answers:
         rows = [list(answer.columns), *answer.table()] if answer.rows else []
         blocks.append("\n".join([answer.title, *(f"  {line}" for line in answer.sentences), *_aligned(rows)]))
@@ -178,6 +178,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 def as_json(forecast: Forecast, question: Question, answers: list[Answer]) -> dict[str, Any]:
     """The answers as data: the same sentences, and rows with intervals as `{estimate, low, high}`."""
     return {
+        "simulated": bool(forecast.law.get("simulated")),
         "question": {
             "characters": question.characters,
             "n_params": question.sizes,

@@ -15,7 +15,11 @@ import pandas as pd
 
 ARMS = ("pretrain", "zero_shot", "finetune", "scratch")
 NEEDED = ("arm", "init", "n_params", "d_chars", "seed", "test_loss")
-FLAGS = ("hit_budget", "unstable", "batch_above_noise_scale")
+LARGEST = 1e18
+"""Of counts: far beyond any run, within 64 bits."""
+FLAGS = ("hit_budget", "unstable", "batch_above_noise_scale", "simulated")
+SIMULATED = "SIMULATED: drawn from a planted law; nothing here was measured."
+"""What stands above every result that rests on simulated runs."""
 DEFAULTS = {"unit": "document", "status": "ok"} | dict.fromkeys(FLAGS, False)
 """Values of absent columns and cells: the paper's sampling unit; every run finished, and nothing is known against it."""
 CELL = ["arm", "init", "pretrain_tokens", "unit", "n_params", "d_chars"]
@@ -32,15 +36,7 @@ def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.D
 
     Returns the table of `check_runs`.  Raises RunsError.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RunsError(f"{path}: no such file")
-    if path.suffix not in (".csv", ".parquet"):
-        raise RunsError(f"{path}: found the suffix '{path.suffix}', expected .csv or .parquet")
-    try:
-        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise RunsError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
+    path, frame = Path(path), read_frame(path)
     absent = [name for name in rename or {} if name not in frame.columns]
     if absent:
         raise RunsError(f"{path}: cannot rename {', '.join(absent)}; the columns are {', '.join(frame.columns)}")
@@ -50,6 +46,19 @@ def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.D
         return check_runs(frame.rename(columns=named))
     except RunsError as error:
         raise RunsError(f"{path}: {error}") from error
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """CSV or parquet, by suffix, as it is.  Raises RunsError."""
+    path = Path(path)
+    if not path.is_file():
+        raise RunsError(f"{path}: no such file")
+    if path.suffix not in (".csv", ".parquet"):
+        raise RunsError(f"{path}: found the suffix '{path.suffix}', expected .csv or .parquet")
+    try:
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise RunsError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
 
 
 def add_rename(parser: argparse.ArgumentParser) -> None:
@@ -97,8 +106,20 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
         runs["size"] = runs.n_params.astype(str)
     runs["size"] = runs["size"].astype(str)
     _check_values(runs)
+    _check_one_kind(runs)
     _check_duplicates(runs)
     return runs.sort_values([*CELL, "seed"], kind="stable").reset_index(drop=True)
+
+
+def finished(runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The runs that laws rest on, and how many others there are of each `status`."""
+    others = runs.status[runs.status != "ok"].value_counts()
+    return runs[runs.status == "ok"], {str(status): int(n) for status, n in sorted(others.items())}
+
+
+def set_aside_sentence(set_aside: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{n} {status}" for status, n in set_aside.items())
+    return f"Runs set aside because their status is not ok: {counts}."
 
 
 def longest_pretraining(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -123,6 +144,20 @@ def _check_values(runs: pd.DataFrame) -> None:
     runs["test_loss"] = loss.astype(float)
 
 
+def _check_one_kind(runs: pd.DataFrame) -> None:
+    if runs.simulated.nunique() > 1:
+        drawn, measured = runs.index[runs.simulated][0], runs.index[~runs.simulated][0]
+        raise RunsError(
+            f"row {drawn + 1} is simulated ({_describe(runs.loc[drawn])}) and row {measured + 1} is measured"
+            f" ({_describe(runs.loc[measured])}): the two are never mixed; expected a table of one kind"
+        )
+
+
+def is_simulated(runs: pd.DataFrame) -> bool:
+    """Whether the runs of a table from `check_runs` are simulated, all of them."""
+    return bool(runs.simulated.any())
+
+
 def _check_duplicates(runs: pd.DataFrame) -> None:
     """Rows of `pretrain` are exempt: they carry no source, and two sources may have sets of one size."""
     cells = runs[runs.arm != "pretrain"]
@@ -145,7 +180,9 @@ def _pretrain_tokens(runs: pd.DataFrame) -> pd.Series:
 def _integers(runs: pd.DataFrame, column: str) -> pd.Series:
     """Integers that may arrive as 20000.0 or '20000'."""
     values = pd.to_numeric(runs[column], errors="coerce")
-    _require(runs, np.isfinite(values) & (values == np.floor(values)), column, "a whole number")
+    size = values.astype(float).abs()
+    _require(runs, np.isfinite(size) & (size == np.floor(size)), column, "a whole number")
+    _require(runs, size < LARGEST, column, f"a whole number below {LARGEST:.0e}")
     return values.astype("int64")
 
 

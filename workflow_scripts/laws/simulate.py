@@ -1,67 +1,28 @@
-"""Runs drawn from a planted transfer law: what the estimators must recover, and what figures can be drawn from.
-
-From scratch, the loss follows L(N, D) = floor + A N^-a + B D^-b (the form of Hoffmann et al. 2022, approach 3).  A
-fine-tuned run has the loss of a from-scratch run on D_E = D_F + k D_F^alpha N^beta characters (Hernandez et al. 2021,
-eq. 1.1).  The noise has the structure of the experiment: a component that all runs fine-tuned from one pre-trained
-model share, one that all runs on one prefix of one seed's shuffle share (prefixes nest, so sizes D < D' correlate with
-sqrt(D / D')), and one of the run alone.
-"""
+"""A table of simulated runs, drawn from a planted law (`training/planted.py`): what the estimators must recover, what
+figures can be drawn from, and what a design of an experiment would show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+from workflow_scripts.laws.scaling.catalogue import decayed
+from workflow_scripts.training.planted import CHARACTERS_PER_TOKEN, Noise, Planted, epochs
 
 SIZES = {"6k": 6_144, "14k": 13_824, "25k": 24_576, "55k": 55_296, "98k": 98_304, "197k": 196_608}
 FINETUNE = (6_000, 10_000, 20_000, 35_000, 60_000, 200_000)
 SCRATCH = (6_000, 10_000, 20_000, 35_000, 60_000, 100_000, 200_000, 350_000, 600_000)
 
-CHARACTERS_PER_TOKEN = 2.2
+QUICKSTART, USUAL_NOISE = Planted(), Noise()
 EMBEDDING_PARAMETERS = 36_000
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Standard deviations in nats per token."""
-
-    pretrain: float = 0.008
-    prefix: float = 0.010
-    run: float = 0.015
-
-
-@dataclass(frozen=True)
-class Planted:
-    """The truth behind simulated runs; the defaults resemble the quickstart."""
-
-    k: float = 40.0
-    alpha: float = 0.3
-    beta: float = 0.3
-    floor: float = 1.2
-    size_scale: float = 8.0
-    size_exponent: float = 0.25
-    data_scale: float = 11.0
-    data_exponent: float = 0.15
-    ossification: float = float("inf")
-    """D_T falls by the factor 1 - D_F / (ossification N) and may turn negative: pre-training that hurts."""
-
-    def scratch_loss(self, n_params: float, d: float) -> float:
-        """Nats per token after training from scratch on `d` characters."""
-        return self.floor + self.size_scale * n_params**-self.size_exponent + self.data_scale * d**-self.data_exponent
-
-    def effective_data(self, n_params: float, d_f: float) -> float:
-        """D_E in characters; the paper's stand-in for zero-shot is D_F = 1 character."""
-        d_f = max(d_f, 1.0)
-        transferred = self.k * d_f**self.alpha * n_params**self.beta * (1 - d_f / (self.ossification * n_params))
-        return d_f + max(transferred, -0.7 * d_f)
 
 
 def simulate_runs(
     *,
-    planted: Planted = Planted(),
-    noise: Noise = Noise(),
+    planted: Planted = QUICKSTART,
+    noise: Noise = USUAL_NOISE,
     sizes: dict[str, int] = SIZES,
     finetune: Sequence[int] = FINETUNE,
     scratch: Sequence[int] = SCRATCH,
@@ -103,6 +64,32 @@ def simulate_runs(
     return _complete(pd.DataFrame(rows), pretrain_tokens)
 
 
+def simulate_learning_curves(
+    runs: pd.DataFrame, *, planted: Planted = QUICKSTART, half_life: float = 8.0, random_seed: int = 0
+) -> pd.DataFrame:
+    """Curves of the pre-training and from-scratch runs of `simulate_runs`, with the columns of
+    `laws/learning_curves.parquet`, from a thousandth of their tokens up to their best point.
+
+    A set that is seen again is worth what `catalogue.decayed` says of it with R_D = `half_life`; pre-training sees each
+    token once.  A run is above or below by as much all the way as it is at its end.
+    """
+    random = np.random.default_rng(random_seed)
+    rows = []
+    for run in runs[runs.arm.isin(["pretrain", "scratch"])].itertuples():
+        tokens = run.best_tokens * 1.2 ** -np.arange(38.0)
+        unique, chars = (
+            float(run.d_tokens),
+            200 * CHARACTERS_PER_TOKEN if run.arm == "pretrain" else CHARACTERS_PER_TOKEN,
+        )
+        worth = chars * np.where(tokens <= unique, tokens, decayed(unique, tokens, half_life))
+        loss = np.array([planted.scratch_loss(run.n_params, d) for d in worth])
+        loss += run.test_loss - loss[0] + 0.002 * random.standard_normal(len(tokens))
+        names = ("arm", "unit", "size", "n_params", "n_params_total", "seed", "d_tokens", "batch_tokens")
+        common = {name: getattr(run, name) for name in names} | {"corpus": getattr(run, "corpus", None)}
+        rows.append(pd.DataFrame({"tokens": tokens, "loss": loss}).assign(**common))
+    return pd.concat(rows, ignore_index=True).dropna(axis=1, how="all")
+
+
 def _prefix_noise(sizes: Sequence[int], deviation: float, random: np.random.Generator) -> dict[int, float]:
     """One draw for each D: nested prefixes D < D' share D of their D' characters, a correlation of sqrt(D / D')."""
     d = np.array(sorted(set(sizes)), dtype=float)
@@ -115,10 +102,8 @@ def _complete(rows: pd.DataFrame, pretrain_tokens: int) -> pd.DataFrame:
     """Adds the columns that follow from the others, in the order of `laws/runs.parquet`."""
     target_tokens = (rows.d_chars / CHARACTERS_PER_TOKEN).round().astype(int)
     d_tokens = rows.tokens.fillna(target_tokens).where(rows.arm != "zero_shot", 0).astype(int)
-    epochs = np.select(
-        [rows.arm == "pretrain", rows.arm == "zero_shot"], [1, 0], (3e6 / rows.d_chars.clip(1)) ** 0.5 + 2
-    )
-    best_tokens = (d_tokens * epochs).round().astype(int)
+    passes = np.select([rows.arm == "pretrain", rows.arm == "zero_shot"], [1, 0], rows.d_chars.map(epochs))
+    best_tokens = (d_tokens * passes).round().astype(int)
     return pd.DataFrame(
         {
             "arm": rows.arm,
@@ -138,7 +123,7 @@ def _complete(rows: pd.DataFrame, pretrain_tokens: int) -> pd.DataFrame:
             "test_loss": rows.loss,
             "test_bits_per_byte": rows.loss / np.log(2) / CHARACTERS_PER_TOKEN,
             "best_tokens": best_tokens,
-            "best_epoch": epochs.astype(float),
+            "best_epoch": passes.astype(float),
             "hit_budget": False,
             "unstable": False,
             "learning_rate": 0.003,
@@ -148,6 +133,7 @@ def _complete(rows: pd.DataFrame, pretrain_tokens: int) -> pd.DataFrame:
             "flops": 6.0 * rows.n_params * best_tokens,
             "flops_with_head": 6.0 * (rows.n_params + EMBEDDING_PARAMETERS) * best_tokens,
             "train_seconds": 6.0 * rows.n_params * best_tokens / 1e10,
+            "simulated": True,
             "status": "ok",
             "failure": None,
         }

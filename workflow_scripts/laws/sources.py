@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from workflow_scripts.laws.alternatives import held_out_error, loss_at
 from workflow_scripts.laws.bootstrap import Fitted
@@ -20,6 +20,7 @@ EXPONENTS = ("alpha", "beta")
 MODELS = {"separate": (), "shared_beta": ("beta",), "shared_alpha": ("alpha",), "shared_both": EXPONENTS}
 """Exponents that all sources have in common; each has its own k."""
 SIGNIFICANT = 0.05
+POWER = 0.8
 
 
 def across_sources(fitted: Fitted) -> dict[str, Any] | None:
@@ -28,7 +29,7 @@ def across_sources(fitted: Fitted) -> dict[str, Any] | None:
         return None
     return {
         "sources": [fit.source for fit in fitted.laws],
-        "differences": {name: _difference(fitted, name) for name in EXPONENTS},
+        "differences": {name: shared_exponent(fitted, name) for name in ("ln_k", *EXPONENTS)},
         "models": {name: _model(fitted, shared) for name, shared in MODELS.items()},
     }
 
@@ -38,11 +39,15 @@ def sentences(found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return []
     told = []
-    for name, tested in found["differences"].items():
+    for name in EXPONENTS:
+        tested = found["differences"][name]
         pairs = ", ".join(_pair(pair) for pair in tested["pairs"])
         p = tested["p_value_of_shared"]
         verdict = "the runs contradict that all sources share it" if p < SIGNIFICANT else "they may share it"
         told.append(f"{name} by source: {pairs}; {verdict} (p = {p:.2g}).")
+    for name, model in found["models"].items():
+        if model["status"] != "ok":
+            told.append(f"The fit with {name.replace('_', ' ')} is {model['status']}.")
     errors = {name: model["held_out"]["each_cell"]["rms_nats"] for name, model in found["models"].items()}
     known = {name: error for name, error in errors.items() if error is not None}
     if known:
@@ -58,8 +63,9 @@ def _pair(pair: dict[str, Any]) -> str:
     return f"{one} minus {other} {gap['estimate']:.2f} ({gap['low']:.2f} to {gap['high']:.2f})"
 
 
-def _difference(fitted: Fitted, name: str) -> dict[str, Any]:
-    """Pairwise differences with 95 % intervals, and Wald's test that the exponent is the same for all sources."""
+def shared_exponent(fitted: Fitted, name: str) -> dict[str, Any]:
+    """Pairwise differences with 95 % intervals, the smallest that the runs had a chance of 80 % to tell from 0, and
+    Wald's test that the coefficient is the same for all sources."""
     estimates = np.array([getattr(fit.best.law, name)[0] for fit in fitted.laws])
     draws = np.stack([getattr(fit.draws, name) for fit in fitted.laws], axis=1)
     pairs = []
@@ -69,6 +75,7 @@ def _difference(fitted: Fitted, name: str) -> dict[str, Any]:
             {
                 "sources": [fitted.laws[one].source, fitted.laws[other].source],
                 "difference": {"estimate": float(estimates[one] - estimates[other]), "low": low, "high": high},
+                "smallest_seen": (high - low) / 2 * (1 + float(norm.ppf(POWER) / norm.ppf(0.975))),
             }
         )
     away, spread = np.diff(estimates), np.atleast_2d(np.cov(np.diff(draws, axis=1).T))
@@ -86,8 +93,8 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
     )
     best = maximise_from_many(terms, deviation, observed, _starts(fitted, names))
     start = best.maximum.coefficients[0]
-    draws = maximise(terms, deviation, drawn, start).coefficients
-    ends = np.quantile(draws, [0.025, 0.975], axis=0)
+    refits = maximise(terms, deviation, drawn, start)
+    ends = np.quantile(refits.coefficients, [0.025, 0.975], axis=0)
     n_params, d_f = (np.concatenate([getattr(fit.design, name) for fit in laws]) for name in ("n_params", "d_f"))
     chosen = np.concatenate([fit.chosen for fit in laws])
     measured, at_budget = (cells.tuned[name].to_numpy()[chosen] for name in ("test_loss", "hit_budget"))
@@ -99,7 +106,7 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
         predicted = np.where(
             np.array(known)[:, None], loss_at(cells, chosen, terms.log_d_e(found.coefficients)), np.nan
         )
-        held_out[name] = held_out_error(predicted, measured, fold & ~at_budget)
+        held_out[name] = held_out_error(predicted, measured, fold & ~at_budget, found.converged)
     return {
         "exponents": {
             name: {"estimate": float(start[i]), "low": float(ends[0, i]), "high": float(ends[1, i])}
@@ -108,6 +115,7 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
         },
         "status": best.status,
         "starts": {"tried": best.starts, "agreed": best.agreed},
+        "draws": {"number": len(refits.converged), "not_converged": int((~refits.converged).sum())},
         "held_out": held_out,
     }
 

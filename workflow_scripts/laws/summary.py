@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.laws.alternatives import compare
-from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, SourceFit
+from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, NoLaw, SourceFit
 from workflow_scripts.laws.cautions import cautions, limits
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.estimators import Estimate, estimates
+from workflow_scripts.laws.scaling.compute import data_multiplier
 from workflow_scripts.laws.sources import across_sources
 from workflow_scripts.laws.transfer_law import Law, fit_from_many_starts, missed_factor
 
@@ -25,10 +26,11 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
     """The content of `transfer_law.json`: a law for each source, and the noise that the intervals come from."""
     cells = fitted.cells[fitted.unit]
     sources = {law.source: _source(fitted, law) for law in fitted.laws}
-    sources |= {source: _too_few(fitted, source, words) for source, words in fitted.too_few.items()}
+    sources |= {source: _without_law(fitted, source, why) for source, why in fitted.without_law.items()}
     return {
         "sources": dict(sorted(sources.items())),
         "across_sources": across_sources(fitted),
+        "set_aside": fitted.set_aside,
         "curves": [curve for unit, one in fitted.cells.items() for curve in _curves(unit, one)],
         "conventions": {"N": "the column n_params, without embeddings", "D": "characters", "losses": "nats per token"},
         "noise": {
@@ -66,7 +68,7 @@ def draws_table(fitted: Fitted) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(columns)).astype(columns)
 
 
-def _too_few(fitted: Fitted, source: str, words: str) -> dict[str, Any]:
+def _without_law(fitted: Fitted, source: str, why: NoLaw) -> dict[str, Any]:
     """The entry of a source without a law."""
     cells = fitted.in_fit(source)
     unknown = {"estimate": None, "low": None, "high": None}
@@ -84,8 +86,8 @@ def _too_few(fitted: Fitted, source: str, words: str) -> dict[str, Any]:
         "estimator": DEFAULT,
         "estimators": {},
         "alternatives": None,
-        "status": "too few cells",
-        "warnings": [words, *limits(fitted, source, cells)],
+        "status": why.status,
+        "warnings": [why.words, *limits(fitted, source, cells)],
     }
 
 
@@ -109,6 +111,7 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         "largest_d_f_error_factor": predictions["largest_d_f"]["error_factor"],
         "predictions": predictions,
         "reach": {"n_params": _reach(fit, fit.design.n_params, 1), "d_f": _reach(fit, fit.design.d_f, 0)},
+        "data_multiplier": [_multiplier(fit, n) for n in (fit.design.n_params.min(), fit.design.n_params.max())],
         "lack_of_fit": {
             "weighted_squares": fit.squares,
             "expected_from_seed_noise": fit.expected_squares,
@@ -139,17 +142,22 @@ def _covariance(draws: Law) -> list[list[float]]:
 
 
 def coefficients(law: Law, draws: Law) -> dict[str, Any]:
-    """Estimates and intervals.  ln k falls with the exponents at a given level, so their bounds limit it crosswise."""
+    """Estimates and intervals, null where the law did not converge; draws that did not may lie anywhere.
+
+    ln k falls with the exponents at a given level, so their bounds limit it crosswise.
+    """
     names = COEFFICIENTS + (() if law.gamma is None else ("gamma",))
     level, *exponents = draws.on_bound.T
     below = {"ln_k": (level < 0) | np.any([e > 0 for e in exponents], axis=0)}
     above = {"ln_k": (level > 0) | np.any([e < 0 for e in exponents], axis=0)}
     below |= {name: e < 0 for name, e in zip(names[1:], exponents, strict=True)}
     above |= {name: e > 0 for name, e in zip(names[1:], exponents, strict=True)}
-    values = {name: _interval(getattr(law, name)[0], getattr(draws, name), below[name], above[name]) for name in names}
+    found = {name: np.where(law.converged, getattr(law, name), np.nan)[0] for name in names}
+    drawn = {name: np.where(draws.converged, getattr(draws, name), np.nan) for name in names}
     with np.errstate(over="ignore"):
-        k = _interval(np.exp(law.ln_k[0]), np.exp(draws.ln_k), below["ln_k"], above["ln_k"])
-    return {"k": k} | values
+        found["k"], drawn["k"] = np.exp(found["ln_k"]), np.exp(drawn["ln_k"])
+    below["k"], above["k"] = below["ln_k"], above["ln_k"]
+    return {name: _interval(found[name], drawn[name], below[name], above[name]) for name in ("k", *names)}
 
 
 def _interval(estimate: float, draws: np.ndarray, below: np.ndarray, above: np.ndarray) -> dict[str, float | None]:
@@ -191,10 +199,10 @@ def _other(fit: SourceFit, other: Estimate) -> dict[str, Any]:
     steps, before = [], fit.best.law
     for change, law in other.steps.items():
         shift = {name: finite(getattr(law, name)[0] - getattr(before, name)[0]) for name in COEFFICIENTS}
-        steps.append({"change": change} | shift)
+        steps.append({"change": change, "status": law.status} | shift)
         before = law
     return (
-        {"description": other.description}
+        {"description": other.description, "status": other.law.status, "starts": _starts(other)}
         | coefficients(other.law, other.draws)
         | {
             "n_cells": int(other.used.sum()),
@@ -204,6 +212,10 @@ def _other(fit: SourceFit, other: Estimate) -> dict[str, Any]:
             "draws": {"number": len(other.draws.ln_k), "undefined": int((~other.draws.converged).sum())},
         }
     )
+
+
+def _starts(other: Estimate) -> dict[str, int] | None:
+    return None if other.starts is None else dict(zip(("tried", "agreed"), other.starts, strict=True))
 
 
 def _axis_of_p(fitted: Fitted, source: str) -> dict[str, Any] | None:
@@ -253,11 +265,22 @@ def _reach(fit: SourceFit, axis: np.ndarray, place: int) -> dict[str, Any]:
         }
 
 
+def _multiplier(fit: SourceFit, n: float) -> dict[str, Any]:
+    """How many times fine-tuning data counts at the middle D_F of the fit (characters), with its 95 % interval."""
+    d_f = float(np.exp(np.log(fit.design.d_f).mean()))
+    laws = (fit.best.law, fit.draws)
+    with np.errstate(over="ignore"):
+        one, many = (data_multiplier(np.exp(law.ln_k), law.alpha, law.beta, d_f, n) for law in laws)
+    low, high = np.quantile(many, [0.025, 0.975])
+    return {"n_params": float(n), "d_f": d_f, "estimate": finite(one[0]), "low": finite(low), "high": finite(high)}
+
+
 def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
     """Fits without the cells at the largest value of `axis` and predicts them.
 
     `d_t_factor` is measured over predicted D_T, one factor for the left-out cells (`missed_factor`), `error_factor` the
     same without its direction; `d_e_error_factor` is exp of the root mean square of ln D_E measured over predicted.
+    `status` is that of the fit, or `too few cells`; one that did not converge predicts nothing.
     """
     held_out = axis == axis.max()
     kept = ~held_out
@@ -265,8 +288,12 @@ def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
     missing = {"d_t_factor": None, "error_factor": None, "d_e_error_factor": None}
     design = fit.design.take(kept)
     if kept.sum() < FEWEST_CELLS or min(len(np.unique(design.d_f)), len(np.unique(design.n_params))) < 2:
+        return result | missing | {"status": "too few cells", "starts": None}
+    best = fit_from_many_starts(design, fit.observed.take(kept))
+    result |= {"status": best.status, "starts": {"tried": best.starts, "agreed": best.agreed}}
+    if best.status == "not converged":
         return result | missing
-    law = fit_from_many_starts(design, fit.observed.take(kept)).law
+    law = best.law
     there, seen = fit.design.take(held_out), fit.observed.take(held_out)
     factor = missed_factor(law, there, seen)
     error = (seen.log_d_e - law.log_d_e(there))[seen.side == 0]

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.experiment import Experiment
-from workflow_scripts.files import read_json, write_json
+from workflow_scripts.files import write_json
+from workflow_scripts.laws.collect import read_record
 
 CELL = ["constant", "arm", "source", "size", "n_params", "d_chars"]
 NEGLIGIBLE = 0.02
@@ -25,13 +26,10 @@ NEGLIGIBLE = 0.02
 
 
 def read_runs(experiment: Experiment, training: Path) -> pd.DataFrame:
-    """A row a run of the sweeps.  Raises SystemExit if one is missing."""
+    """A row a run of the sweeps.  Raises SystemExit if one is missing, or not of the experiment's kind."""
     rows = []
     for run in experiment.sweep_runs:
-        path = training / run.folder / "run.json"
-        if not path.exists():
-            raise SystemExit(f"{path}: the run is missing; delete the manifest of its job beside it and run again")
-        outcome = read_json(path)["outcome"]
+        outcome = read_record(training, run.folder, experiment)["outcome"]
         rows.append(
             {
                 "constant": run.sweep,
@@ -129,10 +127,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--laws", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    cells = judge(read_runs(Experiment.parse(arguments.experiment, "--experiment"), arguments.training))
+    experiment = Experiment.parse(arguments.experiment, "--experiment")
+    cells = judge(read_runs(experiment, arguments.training))
     effective = pd.read_parquet(arguments.laws / "effective_data.parquet")
     curves = pd.read_parquet(arguments.laws / "scratch_curves.parquet")
-    write_json(arguments.out, {"cells": cells, "transfer": effect_on_transfer(cells, effective, curves)})
+    transfer = effect_on_transfer(cells, effective, curves)
+    write_json(arguments.out, {"simulated": experiment.simulated is not None, "cells": cells, "transfer": transfer})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Arrays are (draws, cells).  D is in characters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -62,6 +62,20 @@ class Law:
         """(draws, axes)"""
         return np.stack([self.alpha, self.beta] + ([] if self.gamma is None else [self.gamma]), axis=1)
 
+    @property
+    def status(self) -> str:
+        """Of the first draw: `ok`, `on a bound`, `not converged`, or `undefined` where there is no estimate."""
+        if not np.isfinite(self.ln_k[0]):
+            return "undefined"
+        if not self.converged[0]:
+            return "not converged"
+        return "on a bound" if self.on_bound[0].any() else "ok"
+
+    def take(self, draw: int) -> Law:
+        """One draw of it."""
+        one = {name: value[draw : draw + 1] for name, value in vars(self).items() if value is not None}
+        return replace(self, **one)
+
     def log_d_t(self, design: Design) -> np.ndarray:
         """(draws, cells)"""
         return self.ln_k[:, None] + self.exponents @ design.logs()
@@ -100,18 +114,26 @@ class BestLaw:
     """Of one draw."""
     starts: int
     agreed: int
-    status: str
-    """`ok`, `on a bound` or `not converged`."""
+
+    @property
+    def status(self) -> str:
+        """`ok`, `on a bound` or `not converged`."""
+        return self.law.status
 
 
 def fit_from_many_starts(design: Design, observed: Observed) -> BestLaw:
     """The best of 36 starts for a single data set (observed has one draw)."""
+    best = maximise_from_many(design.terms(), design.deviation, observed, many_starts(design))
+    return BestLaw(_law(best.maximum, design), best.starts, best.agreed)
+
+
+def many_starts(design: Design) -> np.ndarray:
+    """(36, coefficients): ln D_T at the centre of the cells from a twentieth of D_F to seven times it, exponents 0 to 0.8."""
     levels = np.array([-3.0, -1.0, 0.0, 2.0]) + np.log(design.d_f).mean()
     starts = np.stack(np.meshgrid(levels, [0.0, 0.4, 0.8], [0.0, 0.3, 0.8], indexing="ij"), axis=-1).reshape(-1, 3)
     if design.pretrain_tokens is not None:
         starts = np.column_stack([starts, np.full(len(starts), 0.3)])
-    best = maximise_from_many(design.terms(), design.deviation, observed, starts)
-    return BestLaw(_law(best.maximum, design), best.starts, best.agreed, best.status)
+    return starts
 
 
 def missed_factor(law: Law, design: Design, observed: Observed) -> float | None:
@@ -129,4 +151,4 @@ def missed_factor(law: Law, design: Design, observed: Observed) -> float | None:
 
     limit = np.log(1e4)
     found = minimize_scalar(objective, bounds=(-limit, limit), method="bounded", options={"xatol": 1e-8})
-    return float(np.exp(found.x)) if abs(found.x) < limit - 1e-3 else None
+    return float(np.exp(found.x)) if found.success and abs(found.x) < limit - 1e-3 else None

@@ -1,4 +1,4 @@
-"""The documents of one corpus with the split of each, read side by side."""
+"""The documents of a shard with the split of each, read side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workflow_scripts.corpora.documents import SPLITS, read_shard, source_of
+from workflow_scripts.corpora.documents import SPLITS, read_groups
 from workflow_scripts.corpora.errors import CorpusError
 
 
@@ -24,42 +24,33 @@ class Chosen(NamedTuple):
     texts: pa.LargeStringArray
 
 
-def split_rows(splits: str | Path, corpus: str) -> pa.Table:
-    """The rows of `splits.parquet` that belong to `corpus`: source, id, split.
-
-    Raises CorpusError if there are none.
-    """
-    rows = pq.read_table(splits, columns=["source", "id", "split"], filters=[("corpus", "==", corpus)])
-    if not len(rows):
-        raise CorpusError(f"{splits}: no document of the corpus {corpus!r}; was it made for another experiment?")
-    return rows
+def split_rows(splits: str | Path) -> pa.Table:
+    """The rows of `splits/<shard>.parquet`: id, split, cluster."""
+    return pq.read_table(splits, columns=["id", "split", "cluster"])
 
 
 def content_hash(rows: pa.Table) -> str:
-    """SHA-256 (first 16 digits) of the rows, whatever their layout in memory."""
+    """SHA-256 (first 16 digits) of ids and splits, whatever their layout in memory."""
     digest = hashlib.sha256()
-    for values in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+    for values in zip(rows["id"].to_pylist(), rows["split"].to_pylist(), strict=True):
         digest.update("\t".join(values).encode() + b"\n")
     return digest.hexdigest()[:16]
 
 
-def chosen(shards: Sequence[str | Path], rows: pa.Table, splits: Sequence[str] = SPLITS) -> Iterator[Chosen]:
-    """The documents of `splits`, by source in alphabetical order, a row group at a time.
+def chosen(shard: str | Path, rows: pa.Table, splits: Sequence[str] = SPLITS) -> Iterator[Chosen]:
+    """The documents of `splits`, a row group at a time; `rows` are id and split of all documents of the shard.
 
-    Raises CorpusError if the shards are not those that `rows` were made from.
+    Raises CorpusError if the shard is not the one that `rows` were made from.
     """
-    for source, shard in sorted((source_of(shard), shard) for shard in shards):
-        of_source = rows.filter(pc.equal(rows["source"], source))
-        start = 0
-        for batch in read_shard(shard, ["id", "text"]):
-            there = of_source.slice(start, len(batch))
-            start += len(batch)
-            if there["id"].to_pylist() != batch.column("id").to_pylist():
-                raise CorpusError(f"{shard}: its documents are not those of the splits; make the splits again")
-            for split in splits:
-                places = np.flatnonzero(pc.equal(there["split"], split).to_numpy())
-                if len(places):
-                    some = batch.take(pa.array(places))
-                    yield Chosen(split, some.column("id"), some.column("text"))
-        if start != len(of_source):
-            raise CorpusError(f"{shard}: {start} documents, the splits have {len(of_source)}; make the splits again")
+    if (documents := pq.read_metadata(shard).num_rows) != len(rows):
+        raise CorpusError(f"{shard}: {documents} documents, the splits have {len(rows)}; make the splits again")
+    asked_for = pc.is_in(rows["split"], pa.array(splits)).to_numpy()
+    for first, batch in read_groups(shard, ["id", "text"], lambda first, end: asked_for[first:end].any()):
+        there = rows.slice(first, len(batch))
+        if there["id"].to_pylist() != batch.column("id").to_pylist():
+            raise CorpusError(f"{shard}: its documents are not those of the splits; make the splits again")
+        for split in splits:
+            places = np.flatnonzero(pc.equal(there["split"], split).to_numpy())
+            if len(places):
+                some = batch.take(pa.array(places))
+                yield Chosen(split, some.column("id"), some.column("text"))

@@ -1,47 +1,66 @@
-"""Step `tokenizer`: byte-level BPE trained on the training split of one corpus (GPT-2's scheme, Radford et al. 2019).
+"""Step `tokenizer`: the byte-level BPE of an experiment (GPT-2's scheme, Radford et al. 2019), in one of three ways.
 
-python -m workflow_scripts.tokens.tokenizer --documents SHARD... --splits splits.parquet --corpus english
-    --vocab-size 1024 --out tokenizer.json --manifest tokenizer.manifest.json
+    python -m workflow_scripts.tokens.tokenizer --vocab-size 1024 --corpora results/E/corpora --shards english/news/a...
+        --out tokenizer.json --manifest tokenizer.manifest.json
+
+trains it on the training split of the shards.  With `--files FOLDER` in their place it is GPT-2's own, or another that
+is published as `vocab.json` and `merges.txt`; with neither, and `--vocab-size 257`, tokens are bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterable, Iterator
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import tokenizers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from workflow_scripts.code_identity import code_hash
-from workflow_scripts.corpora.documents import source_of
 from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.files import sha256, write_json, write_text
 from workflow_scripts.store import produce
-from workflow_scripts.tokens.selection import chosen, content_hash, split_rows
+from workflow_scripts.tokens.selection import chosen, split_rows
+from workflow_scripts.tokens.vocabulary import END_OF_TEXT, end_of_text_of
 
-END_OF_TEXT = "<|endoftext|>"
-END_OF_TEXT_ID = 0
+TRAINING_CHARACTERS = 100_000_000
+"""About as many are learned from; of a larger corpus a uniform sample of documents is."""
+UNSPACED_CHARACTERS = "[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
+"""Scripts that are written without spaces: Thai to Myanmar, Khmer, kana, Chinese characters."""
+UNSPACED = UNSPACED_CHARACTERS + "{1,4}"
+"""While a vocabulary is learned, runs of them are cut into pieces of four characters.  GPT-2's pattern takes a whole
+clause for a word, and then nearly every word of a corpus is another one, all of them held in memory (tokenizers #1395,
+#1681).  Of 2.9 M characters of Chinese statutes, the whole clauses took 603 MB, these pieces 272 MB.  Text is encoded
+without these cuts."""
+UNSPACED_WEIGHT = 10
+"""Characters that one of them counts for in TRAINING_CHARACTERS: a piece is seldom seen twice, where words are."""
+LARGEST_COUNT = 2**31 - 1
+"""`tokenizers` counts pairs in 32 bits, and a larger count becomes negative without a word (tokenizers #1170)."""
+_UNSPACED_CHARACTERS = re.compile(UNSPACED_CHARACTERS)
+PUBLISHED = ("vocab.json", "merges.txt")
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     """A reversible byte-level BPE: GPT-2's pre-tokenization, no normaliser, no prefix space.
 
-    The vocabulary is `<|endoftext|>` (id 0), the 256 bytes, then merges.  Raises CorpusError if the texts are too few
-    for `vocab_size` entries.
+    The vocabulary is `<|endoftext|>` (id 0), the 256 bytes, then merges; it depends on what the texts are, not on their
+    order.  Raises CorpusError if the texts are too few for `vocab_size` entries, or so many that a count could overflow.
     """
+    pairs = sum(len(text.encode()) for text in texts)
+    if pairs > LARGEST_COUNT:
+        raise CorpusError(f"{pairs:,} bytes to learn a vocabulary from, whose counts hold {LARGEST_COUNT:,} at most")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(UNSPACED), "isolated"), byte_level])
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+        vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() != vocab_size:
@@ -49,84 +68,138 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"the training text yields {tokenizer.get_vocab_size()} vocabulary entries, not {vocab_size}; "
             "lower `tokenizer.vocab_size` or add text"
         )
+    return _byte_level(tokenizer)
+
+
+def _byte_level(tokenizer: Tokenizer) -> Tokenizer:
+    """`tokenizer` with GPT-2's pre-tokenization and decoding."""
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 
-def for_plain_text(tokenizer_json: str) -> str:
-    """The same tokenizer without special tokens: a literal `<|endoftext|>` in a text is encoded as its bytes."""
-    return json.dumps(json.loads(tokenizer_json) | {"added_tokens": []}, ensure_ascii=False)
+def published_tokenizer(folder: Path, vocab_size: int) -> Tokenizer:
+    """The BPE of `vocab.json` and `merges.txt`, with the ids that they give.
 
-
-def token_lengths(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Of each id, its bytes and the characters that begin in it (its bytes that are not UTF-8 continuations).
-
-    Summed over any prefix of the tokens of a text, they count the bytes in it and the characters begun in it.  A
-    special token is no text: 0 and 0.
+    Raises CorpusError if a file is broken, the vocabulary has another size, or lacks `<|endoftext|>` or a byte.
     """
-    byte_of = _byte_of_character()
-    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    n_bytes, n_characters = [], []
-    for number in range(tokenizer.get_vocab_size()):
-        token = tokenizer.id_to_token(number)
-        content = [] if token in special else [byte_of[character] for character in token]
-        n_bytes.append(len(content))
-        n_characters.append(sum(byte & 0xC0 != 0x80 for byte in content))
-    return n_bytes, n_characters
+    vocabulary, merges = (folder / name for name in PUBLISHED)
+    try:
+        model = models.BPE.from_file(str(vocabulary), str(merges))
+    except Exception as error:  # tokenizers raises no other
+        raise CorpusError(f"{vocabulary}, {merges}: not a BPE vocabulary ({error}); fetch them again") from error
+    tokenizer = _byte_level(Tokenizer(model))
+    entries = tokenizer.get_vocab()
+    if len(entries) != vocab_size:
+        raise CorpusError(f"{vocabulary}: {len(entries):,} entries; set `tokenizer.vocab_size` to that")
+    if missing := {END_OF_TEXT, *pre_tokenizers.ByteLevel.alphabet()} - set(entries):
+        raise CorpusError(f"{vocabulary}: lacks {', '.join(sorted(missing))}; expected a byte-level BPE as GPT-2's")
+    if sorted(entries.values()) != list(range(vocab_size)):
+        raise CorpusError(f"{vocabulary}: its ids are not 0 to {vocab_size - 1}; fetch it again")
+    tokenizer.add_special_tokens([END_OF_TEXT])
+    return tokenizer
 
 
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's table of printable characters that stand for bytes (`bytes_to_unicode` in its encoder.py), inverted."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+def sampled_texts(corpora: Path, shards: Sequence[str]) -> list[str]:
+    """Texts of the training split, in order; if they are too many, each document with the same chance.
+
+    Which ones is decided by the content of a document, whatever the shards.
+    """
+    files = [(corpora / "documents" / f"{name}.parquet", corpora / "splits" / f"{name}.parquet") for name in shards]
+    share = TRAINING_CHARACTERS / max(sum(_training_characters(splits) for _, splits in files), 1)
+    texts = list(_texts_of(files, share))
+    weight = sum(len(text) + (UNSPACED_WEIGHT - 1) * _unspaced(text) for text in texts)
+    if weight <= 2 * TRAINING_CHARACTERS:  # a sample of spaced text has about one time that
+        return texts
+    return list(_texts_of(files, min(share, 1) * TRAINING_CHARACTERS / weight))
 
 
-def make_tokenizer(shards: list[Path], rows: pa.Table, vocab_size: int, folder: Path) -> None:
+def _texts_of(files: Sequence[tuple[Path, Path]], share: float) -> Iterator[str]:
+    for documents, splits in files:
+        rows = split_rows(splits)
+        if share < 1:
+            rows = _left_out_but(share, rows)
+        for group in chosen(documents, rows, ["train"]):
+            yield from group.texts.to_pylist()
+
+
+def _unspaced(text: str) -> int:
+    return 0 if text.isascii() else len(text) - len(_UNSPACED_CHARACTERS.sub("", text))
+
+
+def _training_characters(splits: Path) -> int:
+    rows = pq.read_table(splits, columns=["characters", "split"])
+    return pc.sum(rows.filter(pc.equal(rows["split"], "train"))["characters"]).as_py() or 0
+
+
+def _left_out_but(share: float, rows: pa.Table) -> pa.Table:
+    """`rows` where a document outside of the sample is in no split."""
+    splits = [
+        split if _place(cluster) < share else "left_out"
+        for split, cluster in zip(rows["split"].to_pylist(), rows["cluster"].to_pylist(), strict=True)
+    ]
+    return rows.set_column(rows.schema.get_field_index("split"), "split", pa.array(splits, pa.string()))
+
+
+def _place(cluster: str) -> float:
+    digest = hashlib.blake2b(bytes.fromhex(cluster), digest_size=8, person=b"tokenizer").digest()
+    return int.from_bytes(digest) / 2**64
+
+
+def sizes_of(texts: Sequence[str]) -> dict[str, int]:
+    return {
+        "documents": len(texts),
+        "characters": sum(map(len, texts)),
+        "bytes": sum(len(text.encode()) for text in texts),
+    }
+
+
+def write_tokenizer(tokenizer: Tokenizer, origin: Mapping[str, object], folder: Path) -> None:
     """Writes `tokenizer.json` and `manifest.json` into `folder`."""
-    trained_on = {"documents": 0, "characters": 0, "bytes": 0}
-    tokenizer = train_tokenizer(_counted(shards, rows, trained_on), vocab_size)
     write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
-    manifest: dict[str, Any] = {
-        "vocab_size": vocab_size,
-        "end_of_text": END_OF_TEXT_ID,
-        "trained_on": trained_on,
+    manifest = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "end_of_text": end_of_text_of(tokenizer),
+        **origin,
         "sha256": sha256(folder / "tokenizer.json"),
         "made_with": f"tokenizers {tokenizers.__version__}",
     }
     write_json(folder / "manifest.json", manifest)
 
 
-def _counted(shards: list[Path], rows: pa.Table, counts: dict[str, int]) -> Iterator[str]:
-    """The training texts, which are counted as they pass."""
-    for group in chosen(shards, rows, ["train"]):
-        for text in group.texts.to_pylist():
-            counts["documents"] += 1
-            counts["characters"] += len(text)
-            counts["bytes"] += len(text.encode())
-            yield text
-
-
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Train the tokenizer on the training split of one corpus.")
-    parser.add_argument("--documents", required=True, type=Path, nargs="+", help="all shards of the corpus")
-    parser.add_argument("--splits", required=True, type=Path)
-    parser.add_argument("--corpus", required=True)
+    parser = argparse.ArgumentParser(description="Make the tokenizer of an experiment.", fromfile_prefix_chars="@")
     parser.add_argument("--vocab-size", required=True, type=int, help="entries, <|endoftext|> and 256 bytes included")
+    parser.add_argument("--corpora", type=Path, help="train it: folder of the corpora stage's results")
+    parser.add_argument("--shards", nargs="*", default=[], metavar="CORPUS/SOURCE/SHARD", help="or @FILE of names")
+    parser.add_argument("--files", type=Path, help="or take a published one: folder of vocab.json and merges.txt")
     parser.add_argument("--out", required=True, type=Path, help="tokenizer.json")
     parser.add_argument("--manifest", required=True, type=Path)
-    arguments = parser.parse_args(argv)
-    with one_message(f"tokenizer on {arguments.corpus}"):
-        rows = split_rows(arguments.splits, arguments.corpus)
+    given = parser.parse_args(argv)
+    with one_message("tokenizer"):
+        if given.files:
+            make = partial(published_tokenizer, given.files, given.vocab_size)
+            origin = {"files": {name: sha256(given.files / name) for name in PUBLISHED}}
+        else:
+            texts = sampled_texts(given.corpora, given.shards) if any(given.shards) else []
+            make = partial(train_tokenizer, texts, given.vocab_size)
+            origin = {"trained_on": sizes_of(texts), "text_sha256": hash_of(texts)}
         identity = {
-            "documents": sorted([source_of(shard), sha256(shard)] for shard in arguments.documents),
-            "splits": content_hash(rows),
-            "vocab_size": arguments.vocab_size,
+            **origin,
+            "vocab_size": given.vocab_size,
             "code": code_hash("workflow_scripts.tokens.tokenizer"),
         }
-        outputs = {"tokenizer.json": arguments.out, "manifest.json": arguments.manifest}
-        produce(
-            "tokenizers", identity, outputs, partial(make_tokenizer, arguments.documents, rows, arguments.vocab_size)
-        )
+        outputs = {"tokenizer.json": given.out, "manifest.json": given.manifest}
+        produce("tokenizers", identity, outputs, lambda folder: write_tokenizer(make(), origin, folder))
+
+
+def hash_of(texts: Sequence[str]) -> str:
+    """SHA-256 of the texts, one after another, with the length of each."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -72,9 +72,11 @@ def gpt2_config(model: dict[str, int]) -> dict[str, Any]:
 def export(run: Path, tokenizer: Path, out: Path) -> None:
     """Writes `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json` to `out`.
 
-    Raises ValueError if the run failed: it has no weights.
+    Raises ValueError if the run failed or is simulated: it has no weights.
     """
     record = read_json(run / "run.json")
+    if "simulated" in record["identity"]["specification"]:
+        raise ValueError(f"{run}: this run is simulated and has no weights")
     if record["failure"]:
         raise ValueError(f"{run}: this run failed and has no weights ({record['failure']})")
     model = record["identity"]["specification"]["model"]

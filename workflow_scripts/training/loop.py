@@ -22,6 +22,7 @@ from workflow_scripts.training.checkpoint import load_checkpoint, save_checkpoin
 from workflow_scripts.training.data import Batches
 from workflow_scripts.training.model import GPT
 from workflow_scripts.training.noise_scale import squared_norms
+from workflow_scripts.training.optimizer import AdamW
 from workflow_scripts.training.placement import Placement, like, whole
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
@@ -113,31 +114,11 @@ class Trainer:
         pairs = zip(self.model.parameters(), self.averaged.parameters(), strict=True)
         trained = [(parameter, average) for parameter, average in pairs if parameter.requires_grad]
         self.parameters, self.averages = map(list, zip(*trained, strict=True))
-        self.optimizer = self._optimizer()
+        self.optimizer = AdamW(self.parameters, task.recipe)
         self.best = self._copy_of_average()
         self.progress = Progress()
         self.interval = self._empty_interval()
         self.n_params = task.shape.parameter_counts()["body"]
-
-    def _by_weight_decay(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Matrices and embeddings, which decay, and norms and biases, which do not."""
-        return (
-            [parameter for parameter in self.parameters if parameter.dim() == 2],
-            [parameter for parameter in self.parameters if parameter.dim() < 2],
-        )
-
-    def _optimizer(self) -> torch.optim.AdamW:
-        recipe = self.task.recipe
-        decayed, others = self._by_weight_decay()
-        return torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": recipe.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-            betas=(recipe.beta_1, recipe.beta_2),
-            fused=True,
-        )
 
     def _copy_of_average(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in whole(self.averaged.state_dict()).items()}
@@ -155,13 +136,10 @@ class Trainer:
         """One update; none from the first loss or gradient on that is not finite, which `evaluate` then reports."""
         recipe, progress = self.task.recipe, self.progress
         loss = self._gradient(self.task.batches[progress.step])
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip))
+        norm = self.optimizer.gradient_norm()
         sound = self.interval["sound"].mul_(torch.isfinite(loss + norm))
-        self.optimizer.found_inf = 1 - sound
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(self.n_params, progress.step, self.task.planned_steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        rate = recipe.learning_rate_at(self.n_params, progress.step, self.task.planned_steps)
+        self.optimizer.step(rate, norm, sound)
         progress.step += 1
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.parameters, recipe.averaging_weight(progress.step))
@@ -249,7 +227,7 @@ class Trainer:
         return {
             "model": whole(self.model.state_dict()),
             "averaged": whole(self.averaged.state_dict()),
-            "optimizer": whole(self.optimizer.state_dict()),
+            "optimizer": self.optimizer.state(),
             "best": self.best,
             "interval": self.interval,
             "progress": vars(self.progress),
@@ -259,11 +237,7 @@ class Trainer:
         for module, weights in ((self.model, state["model"]), (self.averaged, state["averaged"])):
             present = module.state_dict()
             module.load_state_dict({name: like(tensor, present[name]) for name, tensor in weights.items()})
-        moments = state["optimizer"]["state"]
-        decayed, others = self._by_weight_decay()
-        for index, parameter in enumerate([*decayed, *others]):
-            moments[index] = {name: like(tensor, parameter) for name, tensor in moments[index].items()}
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.restore(state["optimizer"])
         self.best = state["best"]
         self.interval = {name: tensor.to(self.device) for name, tensor in state["interval"].items()}
         self.progress = Progress(**state["progress"])

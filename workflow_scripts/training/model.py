@@ -5,6 +5,9 @@ Letters in shapes: B sequences, T positions, C = d_model, H heads, V vocabulary.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,7 +40,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm_1(x))
-        return x + self.down(F.gelu(self.up(self.norm_2(x)), approximate="tanh"))
+        return x + self.down(gelu(self.up(self.norm_2(x))))
 
 
 class GPT(nn.Module):
@@ -97,50 +100,91 @@ class GPT(nn.Module):
         return linear_cross_entropy(hidden.flatten(0, 1), self.embedding.weight, targets.flatten())
 
 
+class _Gelu(torch.autograd.Function):
+    """x sigmoid(2 u(x)) with u = sqrt(2 / pi) (x + 0.044715 x³), which is GPT-2's x (1 + tanh u) / 2: torch's sigmoid is
+    four times as fast on a CPU as its tanh, and serves the gradient too."""
+
+    LINEAR, CUBIC = 2 * (2 / math.pi) ** 0.5, 2 * (2 / math.pi) ** 0.5 * 0.044715
+
+    @classmethod
+    def sigmoid(cls, x: Tensor) -> Tensor:
+        return (x * x).mul_(cls.CUBIC).add_(cls.LINEAR).mul_(x).sigmoid_()
+
+    @classmethod
+    def forward(cls, ctx, x: Tensor) -> Tensor:  # noqa: ANN001
+        sigmoid = cls.sigmoid(x)
+        y = x * sigmoid
+        ctx.save_for_backward(x, sigmoid, y)
+        return y
+
+    @classmethod
+    def backward(cls, ctx, grad: Tensor) -> Tensor:  # noqa: ANN001
+        x, sigmoid, y = ctx.saved_tensors
+        slope = (x * x).mul_(3 * cls.CUBIC).add_(cls.LINEAR).mul_(y)
+        return slope.addcmul_(slope, sigmoid, value=-1).add_(sigmoid).mul_(grad)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GPT-2's GELU."""
+    if x.device.type != "cpu":
+        return F.gelu(x, approximate="tanh")
+    return _Gelu.apply(x) if torch.is_grad_enabled() else _Gelu.sigmoid(x).mul_(x)
+
+
 def _chunk_rows(hidden: Tensor) -> int:
     """On a CPU the probabilities of a chunk stay in the cache of a core; a GPU wants fewer and larger products."""
-    return 128 if hidden.device.type == "cpu" else 2048
+    return 256 if hidden.device.type == "cpu" else 2048
+
+
+def _softmax_in_chunks(
+    hidden: Tensor, weight: Tensor, targets: Tensor, of_target: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yields rows of softmax(hidden @ weight.T) in one buffer, which the next ones overwrite, so that no (B·T, V) tensor
+    exists; fills `of_target` (n, 1) with the probabilities of the targets."""
+    n, rows = targets.shape[0], _chunk_rows(hidden)
+    buffer = hidden.new_empty(min(rows, n), weight.shape[0])
+    for start in range(0, n, rows):
+        part = slice(start, start + rows)
+        p = torch.mm(hidden[part], weight.T, out=buffer[: min(rows, n - start)])
+        torch.softmax(p, dim=-1, out=p)
+        torch.gather(p, 1, targets[part, None], out=of_target[part])
+        yield part, p
+
+
+def _mean_surprisal(of_target: Tensor) -> Tensor:
+    return -of_target.clamp_(min=torch.finfo(of_target.dtype).tiny).log_().mean()
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Loss and gradients of the head in one go, chunk by chunk, so that no (B·T, V) tensor exists.
+    """Loss and gradients of the head in one go: one softmax serves both.
 
-    One softmax serves both, in one buffer; the weight's gradient is kept transposed, for which BLAS is twice as fast at
-    small C.
+    The weight's gradient is kept transposed, for which BLAS is twice as fast at small C.
     """
 
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN001
-        n = targets.shape[0]
-        smallest = torch.finfo(hidden.dtype).tiny
-        loss = hidden.new_zeros(())
+        of_target = hidden.new_empty(len(targets), 1)
         grad_hidden = torch.empty_like(hidden)
         grad_weight_t = hidden.new_zeros(weight.shape[1], weight.shape[0])
-        rows = _chunk_rows(hidden)
-        buffer = hidden.new_empty(min(rows, n), weight.shape[0])
-        for start in range(0, n, rows):
-            part = slice(start, start + rows)
-            h, y = hidden[part], targets[part]
-            p = torch.mm(h, weight.T, out=buffer[: len(y)])
-            torch.softmax(p, dim=-1, out=p)
-            of_target = (torch.arange(len(y), device=y.device), y)
-            loss -= p[of_target].clamp_(min=smallest).log_().sum()
-            p[of_target] -= 1.0
+        for part, p in _softmax_in_chunks(hidden, weight, targets, of_target):
+            p.scatter_add_(1, targets[part, None], -p.new_ones(len(p), 1))
             torch.mm(p, weight, out=grad_hidden[part])
-            grad_weight_t.addmm_(h.T, p)
-        ctx.save_for_backward(grad_hidden.div_(n), grad_weight_t.div_(n).T)
-        return loss / n
+            grad_weight_t.addmm_(hidden[part].T, p)
+        ctx.save_for_backward(grad_hidden, grad_weight_t.T)
+        return _mean_surprisal(of_target)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grad, grad_weight * grad, None
+        scale = grad / len(grad_hidden)
+        return grad_hidden * scale, grad_weight * scale, None
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy (nats) of softmax(hidden @ weight.T); hidden (n, C), weight (V, C), targets (n,)."""
     if torch.is_grad_enabled():
         return _LinearCrossEntropy.apply(hidden, weight, targets)
-    rows = _chunk_rows(hidden)
-    chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
-    return sum(F.cross_entropy(h @ weight.T, y, reduction="sum") for h, y in chunks) / targets.shape[0]
+    of_target = hidden.new_empty(len(targets), 1)
+    for _ in _softmax_in_chunks(hidden, weight, targets, of_target):
+        pass
+    return _mean_surprisal(of_target)

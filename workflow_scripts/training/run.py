@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.files import read_json, sha256, write_json
+from workflow_scripts.grid import FILES
 from workflow_scripts.store import STORE, key_of, only_writer, produce
 from workflow_scripts.training.cell import Cell
 from workflow_scripts.training.checkpoint import CURRENT
@@ -38,7 +39,6 @@ from workflow_scripts.training.loop import Preempted, Trained
 from workflow_scripts.training.placement import Placement, first_process, processes
 from workflow_scripts.training.progress import print_report
 
-FILES = ("run.json", "curve.parquet", "model.safetensors")
 PREEMPTED = os.EX_TEMPFAIL
 CODE = "workflow_scripts.training.cell"
 """The module whose closure decides what a run's numbers are."""
@@ -113,10 +113,13 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _require_weights(initial: Path) -> None:
-    """Raises DataError if the run in the folder `initial` failed or has lost its weights."""
+    """Raises DataError if the run in the folder `initial` failed, was simulated or has lost its weights."""
     if not all((initial / file).exists() for file in FILES):
         raise DataError(f"{initial}: the pre-trained weights are missing; delete {initial}.json and run again")
-    if failure := read_json(initial / "run.json")["failure"]:
+    record = read_json(initial / "run.json")
+    if "simulated" in record["identity"]["specification"]:
+        raise DataError(f"{initial}: the run is simulated and has no weights to start from; delete it and run again")
+    if failure := record["failure"]:
         raise DataError(f"{initial}: pre-training failed ({failure}); lower recipe.learning_rate, for all runs alike")
 
 

@@ -241,13 +241,13 @@ def _step(row: dict[str, Any], question: Question) -> str:
 
 def pilot(forecast: Forecast) -> Answer:
     """How far the law of a small part of the measured cells is off at the others."""
+    tried = [(source, found) for source in forecast.sources if source != SCRATCH for found in pilots(forecast, source)]
+    told = ("d_f", "largest_d_f", "n_params", "status", "draws_not_converged")
     rows = [
         {"source": source, "sizes": len(found["n_params"]), "predicts": what}
-        | {name: found[name] for name in ("d_f", "largest_d_f", "n_params")}
+        | {name: found[name] for name in told}
         | score
-        for source in forecast.sources
-        if source != SCRATCH
-        for found in pilots(forecast, source)
+        for source, found in tried
         for what, score in found["missed"].items()
     ]
     columns = {
@@ -258,6 +258,12 @@ def pilot(forecast: Forecast) -> Answer:
         "inside its interval": lambda row: f"{row['inside']} of {row['n_cells']}",
     }
     sentences = [_pilot_sentence(row) for row in rows if row["predicts"] == "the largest set"]
+    sentences += [
+        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes is {found['status']}: "
+        + ("it predicts nothing." if not found["missed"] else "its cells are too few or too alike.")
+        for source, found in tried
+        if found["status"] != "ok"
+    ]
     return Answer("How far a pilot carries", sentences or ["Too few data sizes to set a pilot apart."], rows, columns)
 
 

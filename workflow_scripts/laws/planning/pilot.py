@@ -31,7 +31,8 @@ def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any
     Each has its `d_f` and `n_params`, `largest_d_f` (all data), and under `missed` a row for what is predicted, `the
     rest` and `the largest set`: `n_cells`, the typical factor of D_E (exp of the root mean square of ln D_E), the
     typical error of the loss in nats, the mean error of the loss (positive: the pilot promised too much), and
-    `inside`, the cells within the pilot's own 95 % interval.  Empty if there are fewer than 3 data sizes.
+    `inside`, the cells within the pilot's own 95 % interval.  `status` is that of the pilot's fit; one that did not
+    converge has missed nothing, because it says nothing.  Empty if there are fewer than 3 data sizes.
     """
     cells = forecast.cells[(forecast.cells.source == source) & ~forecast.cells.upper_bound]
     all_d_f = np.sort(cells.d_f.unique()).astype(float)
@@ -43,9 +44,8 @@ def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any
     for chosen in dict.fromkeys((tuple(sizes), tuple(sizes[:FEW_SIZES]))):
         inside = cells.d_f.isin(d_f) & cells.n_params.isin(chosen)
         if len(chosen) >= 2 and inside.sum() >= 4:
-            missed = _predict(forecast, cells, inside.to_numpy(), np.random.default_rng(seed))
             pilot = {"d_f": d_f, "largest_d_f": float(all_d_f[-1]), "n_params": [float(n) for n in chosen]}
-            found.append(pilot | {"missed": missed})
+            found.append(pilot | _predict(forecast, cells, inside.to_numpy(), np.random.default_rng(seed)))
     return found
 
 
@@ -57,10 +57,11 @@ def _nearest(d_f: np.ndarray, largest: float) -> list[float]:
 
 def _predict(
     forecast: Forecast, cells: pd.DataFrame, inside: np.ndarray, random: np.random.Generator
-) -> dict[str, dict[str, Any]]:
-    """Fits the law to the cells `inside` and compares it with the other cells whose D_E is known.
+) -> dict[str, Any]:
+    """Fits the law to the cells `inside` and compares it with the other cells whose D_E is known: `status`, `missed`.
 
-    The interval holds the noise of both and the scatter about the law that the pilot itself shows.
+    The interval holds the noise of both and the scatter about the law that the pilot itself shows, over the draws that
+    converged; `draws_not_converged` are the others.
     """
     design, observed = _observe(forecast, cells)
     seen = observed.take(inside)
@@ -68,7 +69,10 @@ def _predict(
     extra = extra_scatter(design.take(inside), seen, best, np.diag(design.deviation[inside] ** 2))[2]
     design = replace(design, deviation=np.hypot(design.deviation, extra))
     pilot = design.take(inside)
-    best = fit_from_many_starts(pilot, seen).law
+    found = fit_from_many_starts(pilot, seen)
+    if found.status == "not converged":
+        return {"status": found.status, "draws_not_converged": 0, "missed": {}}
+    best = found.law
     noise = pilot.deviation * random.standard_normal((DRAWS, inside.sum()))
     drawn = Observed(np.where(seen.side == 0, seen.log_d_e + noise, seen.log_d_e), np.repeat(seen.side, DRAWS, axis=0))
     draws = fit_law(pilot, drawn, start_of(best, pilot))
@@ -77,6 +81,7 @@ def _predict(
     measured = observed.log_d_e[0, known]
     predicted = np.concatenate([best.log_d_e(rest), draws.log_d_e(rest)])
     predicted[1:] += rest.deviation * random.standard_normal((DRAWS, len(measured)))
+    predicted = predicted[np.append(True, draws.converged)]
     low, high = np.quantile(predicted[1:], [0.025, 0.975], axis=0)
     table = pd.DataFrame(
         {
@@ -87,7 +92,11 @@ def _predict(
         }
     )
     largest = table[table.d_f == table.d_f.max()]
-    return {"the rest": _score(table), "the largest set": _score(largest)} if len(table) else {}
+    return {
+        "status": found.status,
+        "draws_not_converged": int((~draws.converged).sum()),
+        "missed": {"the rest": _score(table), "the largest set": _score(largest)} if len(table) else {},
+    }
 
 
 def _observe(forecast: Forecast, cells: pd.DataFrame) -> tuple[Design, Observed]:

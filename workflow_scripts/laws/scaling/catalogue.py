@@ -184,3 +184,30 @@ BEST_EPOCH = Law(
     amplitudes=("A",),
     log_terms=lambda n, d, by_n, by_d: (by_n * np.log(n) + by_d * np.log(d),),
 )
+
+
+PUBLISHED: dict[str, tuple[tuple[str, float, str], ...]] = {
+    LOSS_OF_N.name: (("alpha", 0.076, "Kaplan"), ("alpha", 0.070, "Henighan")),
+    LOSS_OF_D.name: (("alpha", 0.095, "Kaplan"),),
+    LOSS_OF_C.name: (("alpha", 0.050, "Kaplan, C_min"), ("alpha", 0.057, "Kaplan"), ("alpha", 0.048, "Henighan")),
+    OPTIMAL_SIZE.name: (("alpha", 0.73, "Kaplan"), ("alpha", 0.73, "Henighan"), ("alpha", 0.513, "Besiroglu")),
+    KAPLAN_JOINT.name: (("alpha_N", 0.076, "Kaplan"), ("alpha_D", 0.103, "Kaplan")),
+    CHINCHILLA.name: (
+        *(("alpha", 0.3392, "Hoffmann"), ("beta", 0.2849, "Hoffmann")),
+        *(("alpha", 0.3478, "Besiroglu"), ("beta", 0.3658, "Besiroglu")),
+    ),
+    CRITICAL_BATCH.name: (("alpha_B", 0.21, "Kaplan"),),
+}
+"""Exponents of text as published, (parameter, value, whose): Kaplan et al. 2020, Henighan et al. 2020 (table 1,
+language), Hoffmann et al. 2022, Besiroglu et al. 2024 (2404.10102).  Scales are in their units and do not compare."""
+
+
+def published(law: str) -> list[dict[str, str | float]]:
+    """The entries of `PUBLISHED` for the law of this name, as results hold them; none for others."""
+    return [{"parameter": name, "value": value, "by": by} for name, value, by in PUBLISHED.get(law, ())]
+
+
+def published_in_words(found: list[dict[str, str | float]]) -> str:
+    """`; published: alpha 0.076 (Kaplan), ...`, or nothing."""
+    told = ", ".join(f"{one['parameter']} {one['value']:g} ({one['by']})" for one in found)
+    return f"; published: {told}" if told else ""

@@ -1,39 +1,53 @@
 """Fits every scaling law that a table of runs supports, and says why not where it does not.
 
-    python -m workflow_scripts.laws scaling RUNS --out FILE [--n COLUMN] [--flops COLUMN] [--unit UNIT] [--draws M]
-        [--rename NAME=COLUMN ...]
+    python -m workflow_scripts.laws scaling RUNS --out FILE [--curves CURVES] [--n COLUMN] [--flops COLUMN]
+        [--unit UNIT] [--draws M] [--rename NAME=COLUMN ...]
 
-RUNS is CSV or parquet (`runs.py` says which columns).  Writes FILE (JSON): `laws` with parameters and 95 % intervals,
-`allocations` of compute, `frontiers` with the cross-over, and `absent`; and prints them as sentences.
+RUNS is CSV or parquet (`runs.py` says which columns), CURVES a table of learning curves (`scaling/learning_curves.py`
+says which).  Writes FILE (JSON): `laws` with parameters, 95 % intervals and published exponents, `allocations` of compute,
+the `approaches` to them that are biased, `frontiers` with the cross-over, and `absent`; and prints them as sentences.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from workflow_scripts.files import write_json
-from workflow_scripts.laws.runs import RunsError, add_rename, read_runs, renaming
-from workflow_scripts.laws.scaling.catalogue import CHINCHILLA
-from workflow_scripts.laws.scaling.compute import optimal_allocation
+from workflow_scripts.laws.runs import (
+    SIMULATED,
+    RunsError,
+    add_rename,
+    finished,
+    is_simulated,
+    read_runs,
+    renaming,
+    set_aside_sentence,
+)
+from workflow_scripts.laws.scaling import allocation
+from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, published, published_in_words
 from workflow_scripts.laws.scaling.fit import Draws, bootstrap, fit
 from workflow_scripts.laws.scaling.law import LawError
+from workflow_scripts.laws.scaling.learning_curves import laws_in_progress, read_points
 from workflow_scripts.laws.scaling.table import Absent, Case, Choice, Race, cases, choose, races
 
 Result = dict[str, Any]
-BUDGETS = (1.0, 10.0)
-"""Compute that allocations are given for, in units of the largest run's."""
 
 
-def fit_table(runs: pd.DataFrame, choice: Choice, draws: int = 1000, seed: int = 0) -> Result:
-    """The content of the JSON, for a table from `check_runs`.  Full precision; null where a number is not finite."""
-    laws, allocations, absent = [], [], []
-    for case in cases(runs, choice):
+def fit_table(
+    runs: pd.DataFrame, choice: Choice, draws: int = 1000, seed: int = 0, points: pd.DataFrame | None = None
+) -> Result:
+    """The content of the JSON, for a table from `check_runs` and the points of its learning curves, if there are any.
+
+    Full precision; null where a number is not finite.
+    """
+    runs, set_aside = finished(runs)
+    laws, allocations, approaches, absent = [], [], [], []
+    for case in chain(cases(runs, choice), laws_in_progress(points, runs, choice)):
         try:
             if isinstance(case, Absent):
                 absent.append(case)
@@ -43,22 +57,25 @@ def fit_table(runs: pd.DataFrame, choice: Choice, draws: int = 1000, seed: int =
             absent.append(Absent(case.law.name, case.of, str(error)))
             continue
         laws.append(_law(case, drawn))
-        if case.law is CHINCHILLA and case.columns["D"] == "d_tokens":
-            allocations += _allocations(case, drawn)
+        if case.law is CHINCHILLA and case.columns["D"] == "tokens":
+            allocations += allocation.allocations(case, drawn)
+            approaches += allocation.envelopes(case, drawn.fit)
     raced = list(races(runs, choice))
-    absent += [race for race in raced if isinstance(race, Absent)]
+    absent += [one for one in (*raced, *approaches) if isinstance(one, Absent)]
     return {
+        "simulated": is_simulated(runs),
         "conventions": {"N": choice.n, "C": choice.flops, "unit": choice.unit},
+        "set_aside": set_aside,
         "laws": laws,
         "allocations": allocations,
+        "approaches": [one for one in approaches if not isinstance(one, Absent)],
         "frontiers": [_race(race) for race in raced if isinstance(race, Race)],
         "absent": [vars(one) for one in absent],
     }
 
 
 def _draw(case: Case, draws: int, seed: int) -> Draws:
-    points = {name: case.rows[column].to_numpy() for name, column in case.columns.items()}
-    fitted = fit(case.law, case.rows[case.response].to_numpy(), points)
+    fitted = fit(case.law, case.rows[case.response].to_numpy(dtype=float), case.points())
     groups = None if case.groups is None else case.rows[list(case.groups)].to_numpy()
     return bootstrap(fitted, draws, seed, groups)
 
@@ -71,7 +88,7 @@ def _law(case: Case, drawn: Draws) -> Result:
         "equation": case.law.equation,
         "source": case.law.source,
         "variables": case.columns,
-        "parameters": {name: _interval(drawn, name) for name in fitted.parameters},
+        "parameters": {name: drawn.known(name) for name in fitted.parameters},
         "status": fitted.status,
         "on_bound": list(fitted.on_bound),
         "starts": {"tried": fitted.starts, "agreed": fitted.agreed},
@@ -84,26 +101,8 @@ def _law(case: Case, drawn: Draws) -> Result:
         "n_at_budget_left_out": case.at_budget,
         "note": case.note,
         "deviation_of_log": fitted.deviation,
+        "published": published(case.law.name),
     }
-
-
-def _interval(drawn: Draws, quantity: str | Callable) -> Result:
-    return {end: value if np.isfinite(value) else None for end, value in drawn.interval(quantity).items()}
-
-
-def _allocations(case: Case, drawn: Draws) -> list[Result]:
-    """Compute-optimal N and D for C = 6 N D."""
-    largest = float((6 * case.rows[case.columns["N"]] * case.rows[case.columns["D"]]).max())
-    return [
-        {
-            "of": case.of,
-            "flops": flops,
-            "measured": flops <= largest,
-            "n": _interval(drawn, lambda p, c=flops: optimal_allocation(p, c).n),
-            "d_tokens": _interval(drawn, lambda p, c=flops: optimal_allocation(p, c).d),
-        }
-        for flops in (largest * factor for factor in BUDGETS)
-    ]
 
 
 def _race(race: Race) -> Result:
@@ -118,12 +117,12 @@ def _race(race: Race) -> Result:
 def sentences(result: Result) -> str:
     """What the JSON says, a line a law."""
     conventions = result["conventions"]
-    lines = [f"N is {conventions['N']}, C is {conventions['C']}, the sampling unit is {conventions['unit']}."]
+    lines = [SIMULATED] if result["simulated"] else []
+    lines += [f"N is {conventions['N']}, C is {conventions['C']}, the sampling unit is {conventions['unit']}."]
+    if result["set_aside"]:
+        lines.append(set_aside_sentence(result["set_aside"]))
     lines += [_law_line(law) for law in result["laws"]]
-    for one in result["allocations"]:
-        n, d = _words(one["n"]), _words(one["d_tokens"])
-        beyond = "" if one["measured"] else "; an extrapolation beyond the largest run"
-        lines.append(f"{one['of']}: {one['flops']:.3g} FLOPs (6 N D) are best spent on N = {n} and {d} tokens{beyond}")
+    lines += allocation.sentences(result["allocations"], _words) + allocation.approach_sentences(result["approaches"])
     lines += [_race_line(race) for race in result["frontiers"]]
     return "\n".join(lines + [f"no {one['law']} of {one['of']}: {one['why']}" for one in result["absent"]])
 
@@ -134,9 +133,11 @@ def _law_line(law: Result) -> str:
     status = law["status"] + (f" ({', '.join(law['on_bound'])})" if law["on_bound"] else "")
     left_out = f", {law['n_at_budget_left_out']} at their budget left out" if law["n_at_budget_left_out"] else ""
     note = f"; {law['note']}" if law["note"] else ""
-    return (
-        f"{law['of']}: {law['equation']}\n  {parameters}\n  {status}; {starts}; {law['n_points']} runs{left_out}{note}"
-    )
+    draws = law["draws"]
+    if draws["not_converged"]:
+        note += f"; {draws['not_converged']} of {draws['number']} draws did not converge"
+    fitted = f"{status}; {starts}; {law['n_points']} points{left_out}{note}"
+    return f"{law['of']}: {law['equation']}\n  {parameters}{published_in_words(law['published'])}\n  {fitted}"
 
 
 def _words(value: Result) -> str:
@@ -159,6 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workflow_scripts.laws scaling", description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, help="CSV or parquet, a row a run")
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the results")
+    parser.add_argument("--curves", type=Path, help="learning curves, CSV or parquet, for laws of training in progress")
     parser.add_argument("--n", default="n_params", choices=["n_params", "n_params_total"], help="the count N is")
     parser.add_argument("--flops", default="flops", choices=["flops", "flops_with_head"], help="the count C is")
     parser.add_argument("--unit", help="sampling unit; default: that with most sizes")
@@ -166,8 +168,11 @@ def main(argv: list[str] | None = None) -> None:
     add_rename(parser)
     arguments = parser.parse_args(argv)
     try:
-        runs = read_runs(arguments.runs, renaming(arguments.rename))
-        result = fit_table(runs, choose(runs, arguments.n, arguments.flops, arguments.unit), arguments.draws)
+        names = renaming(arguments.rename)
+        runs = read_runs(arguments.runs, names)
+        points = None if arguments.curves is None else read_points(arguments.curves, names)
+        choice = choose(runs, arguments.n, arguments.flops, arguments.unit)
+        result = fit_table(runs, choice, arguments.draws, points=points)
     except RunsError as error:
         raise SystemExit(str(error)) from error
     write_json(arguments.out, result)

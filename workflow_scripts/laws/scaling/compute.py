@@ -17,6 +17,8 @@ from workflow_scripts.laws.scaling.law import LawError, Parameters
 Number = float | np.ndarray
 BUDGETS = 1500
 """Of approach 1, as published."""
+SAME = 1e-9
+"""Budgets that differ by less than this fraction are one."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,8 @@ def approach_1(curve: np.ndarray, n: np.ndarray, flops: np.ndarray, loss: np.nda
     before its learning rate has decayed lies above what a run of that length would reach, less so at its end.
     """
     sizes, budgets = np.unique(n), np.geomspace(flops.min(), flops.max(), BUDGETS)
-    reached = np.full((len(sizes), BUDGETS), np.inf)
-    for name in np.unique(curve):
-        c, losses, size = (values[curve == name] for values in (flops, loss, n))
-        order, i = np.argsort(c), int(np.searchsorted(sizes, size[0]))
-        own = np.interp(np.log(budgets), np.log(c[order]), losses[order], left=np.inf, right=np.inf)
-        reached[i] = np.minimum(reached[i], own)
+    of_curve, losses = along_curves(curve, n, flops, loss, budgets)
+    reached = np.stack([losses[of_curve == size].min(axis=0) for size in sizes])
     winner = reached.argmin(axis=0)
     there = np.pad(np.isfinite(reached), ((1, 1), (0, 0)))
     column = np.arange(BUDGETS)
@@ -78,6 +76,34 @@ def approach_1(curve: np.ndarray, n: np.ndarray, flops: np.ndarray, loss: np.nda
     return fit(OPTIMAL_SIZE, sizes[winner[flanked]], {"C": budgets[flanked]})
 
 
+def along_curves(
+    curve: np.ndarray, n: np.ndarray, flops: np.ndarray, loss: np.ndarray, budgets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The N of each learning curve (curves,), and its loss at each of `budgets` (curves, budgets), linear in ln C
+    between its points; infinite where it has no points on both sides."""
+    names, first = np.unique(curve, return_index=True)
+    losses = np.empty((len(names), len(budgets)))
+    for i, name in enumerate(names):
+        c, values = flops[curve == name], loss[curve == name]
+        order = np.argsort(c)
+        inside = (budgets >= c.min() * (1 - SAME)) & (budgets <= c.max() * (1 + SAME))
+        losses[i] = np.where(inside, np.interp(np.log(budgets), np.log(c[order]), values[order]), np.inf)
+    return n[first], losses
+
+
+def isoflops(
+    curve: np.ndarray, n: np.ndarray, flops: np.ndarray, loss: np.ndarray, budgets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The points of approach 2 from learning curves: budget, N and loss of every curve at every budget that it has."""
+    sizes, losses = along_curves(curve, n, flops, loss, budgets)
+    there = np.isfinite(losses)
+    return (
+        np.broadcast_to(budgets, there.shape)[there],
+        np.broadcast_to(sizes[:, None], there.shape)[there],
+        losses[there],
+    )
+
+
 def approach_2(budget: np.ndarray, n: np.ndarray, loss: np.ndarray) -> Fit:
     """N_opt(C) from the minima of parabolas in ln N, one for each `budget` (Hoffmann et al. 2022, section 3.2).
 
@@ -86,20 +112,23 @@ def approach_2(budget: np.ndarray, n: np.ndarray, loss: np.ndarray) -> Fit:
     ones the scale.  Approach 3, a fit of the surface, has no such error.
     """
     budgets = np.unique(budget)
-    vertices = []
-    for value in budgets:
-        x, y = np.log(n[budget == value]), loss[budget == value]
-        if len(np.unique(x)) < 3:
-            raise LawError(f"approach 2: {len(np.unique(x))} sizes at the budget {value:g}; a parabola needs three")
-        curvature, slope, _ = np.polyfit(x - x.mean(), y, 2)
-        vertex = x.mean() - slope / (2 * curvature)
-        if curvature <= 0 or not x.min() < vertex < x.max():
-            raise LawError(
-                f"approach 2: no minimum between the sizes {np.exp(x.min()):.3g} and {np.exp(x.max()):.3g} at the"
-                f" budget {value:g}; add sizes on either side"
-            )
-        vertices.append(np.exp(vertex))
+    vertices = [parabola_vertex(value, n[budget == value], loss[budget == value]) for value in budgets]
     return fit(OPTIMAL_SIZE, np.array(vertices), {"C": budgets})
+
+
+def parabola_vertex(budget: float, n: np.ndarray, loss: np.ndarray) -> float:
+    """N of the least loss by a parabola in ln N.  Raises LawError where it has no minimum between the sizes."""
+    x = np.log(n)
+    if len(np.unique(x)) < 3:
+        raise LawError(f"approach 2: {len(np.unique(x))} sizes at the budget {budget:g}; a parabola needs three")
+    curvature, slope, _ = np.polyfit(x - x.mean(), loss, 2)
+    vertex = x.mean() - slope / (2 * curvature) if curvature > 0 else np.inf
+    if not x.min() < vertex < x.max():
+        raise LawError(
+            f"approach 2: no minimum between the sizes {n.min():.3g} and {n.max():.3g} at the budget {budget:g};"
+            " add sizes on either side"
+        )
+    return float(np.exp(vertex))
 
 
 def data_multiplier(k: Number, alpha: Number, beta: Number, d_f: Number, n: Number) -> Number:

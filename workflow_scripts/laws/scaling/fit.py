@@ -154,6 +154,10 @@ class Draws:
         low, high = np.quantile(function(self.parameters), (0.025, 0.975))
         return {"estimate": float(function(self.fit.parameters)), "low": float(low), "high": float(high)}
 
+    def known(self, quantity: str | Callable[[Parameters], Any]) -> dict[str, float | None]:
+        """`interval`, with None for what is not finite."""
+        return {end: value if np.isfinite(value) else None for end, value in self.interval(quantity).items()}
+
 
 def bootstrap(fit: Fit, draws: int = 1000, seed: int = 0, groups: Sequence[Any] | None = None) -> Draws:
     """Fits the law again to `draws` data sets of the wild bootstrap (Wu 1986; clusters: Cameron et al. 2008).

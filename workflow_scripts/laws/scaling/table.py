@@ -1,6 +1,6 @@
-"""Which laws a table of runs supports: the points of each, or a sentence on why there are none.
+"""Which laws the best points of runs support: the points of each, or a sentence on why there are none.
 
-Losses are nats per token; D is in characters from scratch and in fine-tuning, in tokens where one pass is what counts.
+Laws of training in progress are those of `learning_curves.py`.  Losses are nats per token; D is in characters from scratch and in fine-tuning, in tokens where one pass is what counts.
 A run at its budget bounds its loss from above only, so it stays out of laws of the loss and of the best epoch.
 """
 
@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.laws.runs import RunsError, longest_pretraining
 from workflow_scripts.laws.scaling.catalogue import (
     BEST_EPOCH,
     CHINCHILLA,
-    CRITICAL_BATCH,
-    DATA_CONSTRAINED,
     FLOORED_LOSS_OF_C,
     FLOORED_LOSS_OF_D,
     FLOORED_LOSS_OF_N,
     KAPLAN_JOINT,
-    KAPLAN_STEPS,
     LOSS_OF_C,
     LOSS_OF_D,
     LOSS_OF_N,
@@ -29,13 +27,6 @@ from workflow_scripts.laws.scaling.catalogue import (
 )
 from workflow_scripts.laws.scaling.compute import Crossover, Frontier, compute_frontier, crossover
 from workflow_scripts.laws.scaling.law import Law
-
-NEVER = {
-    KAPLAN_STEPS: "it takes the steps to a loss at batches well above and below the critical one",
-    CRITICAL_BATCH: "it takes the steps to one loss at several batches",
-    DATA_CONSTRAINED: "runs end at their best epoch; it takes runs of a fixed number of epochs over sets of several sizes",
-}
-"""Laws of the catalogue that a table of runs, a row a run at its best, does not hold: the library fits them to arrays."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +43,10 @@ class Case:
     at_budget: int = 0
     """Runs left out because they stopped at their budget."""
     note: str = ""
+
+    def points(self) -> dict[str, np.ndarray]:
+        """The variables of the law, each (points,)."""
+        return {name: self.rows[column].to_numpy(dtype=float) for name, column in self.columns.items()}
 
 
 @dataclass(frozen=True)
@@ -84,25 +79,23 @@ def choose(runs: pd.DataFrame, n: str, flops: str, unit: str | None) -> Choice:
 
 
 def cases(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
-    """Every law of the catalogue that the table may hold, each with its points; failed runs set aside.  Laws of
+    """Every law that the best points of runs may hold, each with its points, for runs that ended well.  Laws of
     fine-tuning are those after the longest pre-training of each source and size."""
-    runs = longest_pretraining(runs[runs.status == "ok"], ["init", "n_params"])
+    runs = longest_pretraining(runs, ["init", "n_params"])
     pretrained = runs[runs.arm == "pretrain"]
     here = runs[(runs.unit == choice.unit) | (runs.arm == "zero_shot")]
     yield from _pretraining(pretrained, choice)
     yield from _scratch(here[here.arm == "scratch"], choice)
     yield from _finetuning(here[here.arm.isin(["zero_shot", "finetune"])], choice)
-    for law, why in NEVER.items():
-        yield Absent(law.name, "any arm", why)
 
 
 def _pretraining(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
     if runs.empty:
-        yield Absent("L(N), L(C), compute-optimal N and D", "pre-training", "the table has no run of the arm pretrain")
-    for corpus, rows in _by_corpus(runs):
+        yield Absent("L(N), L(C)", "pre-training", "the table has no run of the arm pretrain")
+    for corpus, rows in by_corpus(runs):
         of = f"pre-training on {corpus}"
-        if rows.duplicated(["n_params", "d_chars", "seed"]).any():
-            yield Absent("L(N)", of, "several runs share N, D and seed, and no column corpus tells their sources apart")
+        if sources_are_mixed(rows):
+            yield Absent("L(N), L(C)", of, MIXED)
             continue
         tokens = "d_tokens" if "d_tokens" in rows.columns else "d_chars"
         longest = rows[rows[tokens] >= 0.9 * rows[tokens].max()]
@@ -114,14 +107,16 @@ def _pretraining(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
                 yield Case(law, of, longest, "test_loss", {"C": choice.flops}, note=note)
         else:
             yield Absent("L(C)", of, f"no column {choice.flops}")
-        if rows[tokens].max() > 2 * rows[tokens].min() and "d_tokens" in rows.columns:
-            yield Case(CHINCHILLA, of, rows, "test_loss", {"N": choice.n, "D": "d_tokens"})
-        else:
-            why = "all runs see as many tokens; it takes pre-training at several (column d_tokens)"
-            yield Absent("compute-optimal N and D", of, why)
 
 
-def _by_corpus(pretrained: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+MIXED = "several runs share N, D and seed, and no column corpus tells their sources apart"
+
+
+def sources_are_mixed(pretrained: pd.DataFrame) -> bool:
+    return bool(pretrained.duplicated(["n_params", "d_chars", "seed"]).any())
+
+
+def by_corpus(pretrained: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     if "corpus" in pretrained.columns:
         yield from pretrained.groupby("corpus", dropna=False)
     elif len(pretrained):
@@ -192,7 +187,7 @@ class Race:
 def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
     """One for each source and D that both arms have at two sizes or more, without the FLOPs of pre-training and with
     them (those of the same source and size), after the longest pre-training of each."""
-    runs = longest_pretraining(runs[runs.status == "ok"], ["init", "n_params"])
+    runs = longest_pretraining(runs, ["init", "n_params"])
     if choice.flops not in runs.columns:
         yield Absent("compute frontier", "any arm", f"no column {choice.flops}")
         return

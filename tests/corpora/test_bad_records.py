@@ -1,0 +1,131 @@
+"""A broken record is set aside with offset and cause, and its neighbours are read."""
+
+import gzip
+import os
+
+import pyarrow as pa
+import pytest
+
+from tests.corpora.bad_input import GOOD, flipped, set_aside
+from tests.corpora.dumps import (
+    documents,
+    export,
+    found,
+    page,
+    response,
+    table,
+    warc_record,
+    wet_members,
+)
+from workflow_scripts.corpora.records import Unreadable
+
+LINES = {
+    # name: (a line between two good ones, reason)
+    "cut off": (b'{"text": "cut\n', "broken_json"),
+    "invalid UTF-8": (b'{"text": "\xff"}\n', "invalid_utf8"),
+    "latin-1": ('{"text": "Größe"}\n'.encode("latin-1"), "invalid_utf8"),
+    "UTF-16": ('{"text": "Größe"}'.encode("utf-16") + b"\n", "invalid_utf8"),
+    "overlong NUL": (b'{"text": "\xc0\x80"}\n', "invalid_utf8"),
+    "a list": (b'["text"]\n', "no_json_object"),
+    "another key": (b'{"body": "x"}\n', "no_text_under_text"),
+    "null": (b'{"text": null}\n', "no_text_under_text"),
+    "a number": (b'{"text": 5}\n', "no_text_under_text"),
+    "nested without end": (b"[" * 200_000 + b"\n", "broken_json"),
+    "a number of 5,000 digits": (b'{"text": "x", "n": ' + b"9" * 5_000 + b"}\n", "broken_json"),
+    "NUL bytes": (bytes(500) + b"\n", "broken_json"),
+    "two megabytes": (b'{"text": "' + b"x" * 2_000_000 + b'"}\n', "too_large"),
+}
+
+
+@pytest.mark.usefixtures("small_records")
+@pytest.mark.parametrize("case", LINES)
+def test_a_broken_line_is_set_aside_and_its_neighbours_are_read(case, tmp_path):
+    line, reason = LINES[case]
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(GOOD + line + GOOD))
+    aside = Unreadable(reason, len(line), len(GOOD))
+    assert documents("webtext", path) == [(f"{path}:1", "good"), (f"{path}:2", aside), (f"{path}:3", "good")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"2\n", "wrong_number_of_columns"),
+        (b"2,two,three\n", "wrong_number_of_columns"),
+        (b'2,"two" or so\n', "broken_csv"),
+        (b"2,Gr\xf6\xdfe\n", "invalid_utf8"),
+    ],
+)
+def test_a_broken_csv_row_is_set_aside(row, reason, tmp_path):
+    head = b"id,text\n1,one\n"
+    (tmp_path / "a.csv").write_bytes(head + row + b"3,three\n")
+    assert found("files", tmp_path / "a.csv") == ["one", Unreadable(reason, len(row), len(head)), "three"]
+
+
+def test_null_and_invalid_utf8_in_parquet_are_set_aside(tmp_path):
+    raw = pa.array([b"one", b"\xff\xfe", None, "vier: Grüße".encode()], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 4, raw.buffers())
+    (tmp_path / "a.parquet").write_bytes(table({"text": text}))
+    expected = ["one", Unreadable("invalid_utf8", 2, 2), Unreadable("no_text_under_text", 0, 3), "vier: Grüße"]
+    assert found("files", tmp_path / "a.parquet") == expected
+
+
+MEMBERS = wet_members([f"document {row} {os.urandom(300).hex()}" for row in range(3)])
+PLAIN = gzip.decompress(MEMBERS[2])
+BROKEN_RECORDS = {
+    "damaged": flipped(MEMBERS[2], 300),
+    "stating too great a length": gzip.compress(PLAIN.replace(b"Length: ", b"Length: 9")),
+    "stating no length": gzip.compress(PLAIN.replace(b"Content-Length", b"X-Length")),
+    "replaced by something else": b"garbage" * 50,
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_RECORDS)
+def test_a_broken_warc_record_is_set_aside_once_and_the_next_one_found(case, tmp_path):
+    path = tmp_path / "a.warc.wet.gz"
+    path.write_bytes(b"".join([*MEMBERS[:2], BROKEN_RECORDS[case], *MEMBERS[3:]]))
+    first, broken, last = found("common_crawl", path)
+    assert (first[:10], broken.reason, last[:10]) == ("document 0", "broken_record", "document 2")
+
+
+@pytest.mark.usefixtures("small_records")
+def test_a_warc_record_that_is_no_utf8_too_large_or_encoded_is_set_aside(tmp_path):
+    records = [
+        gzip.compress(warc_record(b"\xff\xfe", "conversion", "text/plain")),
+        gzip.compress(warc_record(b"x" * 2_000_000, "conversion", "text/plain")),
+        response(gzip.compress(b"<p>text</p>"), extra="Content-Encoding: gzip\r\n"),
+    ]
+    (tmp_path / "a.warc.gz").write_bytes(b"".join([*records, *wet_members(["good"])]))
+    expected = ["invalid_utf8", "too_large", "encoded_http_body", "good"]
+    assert set_aside("common_crawl", tmp_path / "a.warc.gz") == expected
+
+
+@pytest.mark.usefixtures("small_records")
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (page("two").replace("</title>", "</titel>"), "broken_page"),
+        (page("two").replace("  </page>\n", ""), "broken_page"),
+        (page("two").replace("two", "&lol9;"), "broken_page"),
+        (page("two").replace("  <page>\n", '  <page>\n<!DOCTYPE x [<!ENTITY a "aaaa">]>\n'), "broken_page"),
+        (page("two").replace("two", "two\x01"), "broken_page"),
+        (page("two").replace("<text", "<words").replace("</text", "</words"), "no_text_in_page"),
+        (page("two\n" * 300_000), "too_large"),
+        (page("x" * 2_000_000), "too_large"),
+    ],
+    ids=["tags", "no end", "entity", "document type", "control character", "no text", "lines", "one line"],
+)
+def test_a_broken_page_is_set_aside(broken, reason, tmp_path):
+    data = export([page("one", 1), "@", page("three", 3)]).replace(b"  @", b"@")
+    (tmp_path / "a.xml").write_bytes(data.replace(b"@", broken.encode()))
+    first, aside, last = found("wikipedia", tmp_path / "a.xml")
+    assert (first, aside.reason, last) == ("Title\none", reason, "Title\nthree")
+    assert data[: aside.offset].endswith(b"</page>\n")
+
+
+@pytest.mark.usefixtures("small_records")
+def test_a_broken_document_of_oscar_2019_is_set_aside(tmp_path):
+    large = "zu groß\n" * 200_000
+    text = b"eins\n\nGr\xf6\xdfe\nzwei\n\n" + large.encode() + b"\n" + b"x" * 2_000_000 + b"\nnoch\n\nvier\n"
+    (tmp_path / "de.txt").write_bytes(text)
+    assert set_aside("oscar", tmp_path / "de.txt") == ["eins", "invalid_utf8", "too_large", "too_large", "vier"]

@@ -1,0 +1,45 @@
+"""A shard is a run of files in order; a file that is added changes the shard that it falls in and few others."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflow_scripts.corpora.shards import SHARD_BYTES, SHARD_FILES, runs, shards_of
+
+SIZES = st.lists(st.integers(0, 2 * SHARD_BYTES), max_size=60)
+
+
+@given(SIZES)
+def test_every_file_is_in_one_shard_in_its_order_and_none_is_too_full(sizes):
+    files = [(f"part{number:04}.jsonl", size) for number, size in enumerate(sizes)]
+    found = runs(files)
+    assert [path for run in found for path in run] == [path for path, _ in files]
+    size_of = dict(files)
+    for run in found:
+        assert len(run) == 1 or sum(map(size_of.get, run)) <= SHARD_BYTES
+        assert 0 < len(run) <= SHARD_FILES
+
+
+def test_a_file_that_is_added_remakes_one_shard_or_two_of_many():
+    files = [(f"dumps/part{number:05}.txt", SHARD_BYTES // 20) for number in range(2000)]
+    before = set(map(tuple, runs(files)))
+    assert len(before) > 100
+    changed = []
+    for place in range(0, 2000, 50):
+        more = [*files[:place], (f"dumps/part{place:05}.added.txt", SHARD_BYTES // 20), *files[place:]]
+        changed.append(len(set(map(tuple, runs(more))) - before))
+    assert sum(changed) / len(changed) < 3
+    assert max(changed) < 15
+
+
+def test_shards_are_called_after_their_first_file(tmp_path):
+    names = ["a-b.txt", "a/b.txt", "crawl.warc.wet.gz", "Größe 1.jsonl.zst"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(SHARD_BYTES)
+    paths = [f"{tmp_path}/{name}" for name in names]
+    shards = shards_of(paths, f"{tmp_path}/**")
+    assert list(shards.values()) == [[path] for path in paths]
+    first, second, third, fourth = shards
+    assert (first, third, fourth) == ("a-b", "crawl", "Gr__e_1")
+    assert second.startswith("a-b-")

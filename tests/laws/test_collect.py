@@ -1,0 +1,34 @@
+"""Learning curves as they are collected: after the warm-up, up to the best point, with the counts of their run."""
+
+import pandas as pd
+import pytest
+
+from workflow_scripts.laws.collect import OF_A_CURVE, learning_curve
+
+LABELS = {"arm": "scratch", "init": "scratch", "corpus": "python", "unit": "excerpt", "size": "5k"}
+STEPS = [8, 30, 100, 130, 200, 300, 400]
+
+
+def record(best_step: int) -> dict:
+    recipe = {"batch_sequences": 4, "warmup_steps": 30}
+    specification = {"data": {"characters": 6_000}, "initial": None, "seed": 1, "trainable": "all", "recipe": recipe}
+    return {
+        "identity": {"specification": specification | {"model": {"n_ctx": 128}}},
+        "data": {"characters": 5_990, "bytes": 6_010, "tokens": 2_500, "units": 10},
+        "parameters": {"body": 4_704, "total": 20_000},
+        "outcome": {"best_tokens": best_step * 512},
+        "learning_rate": 0.004,
+        "status": "ok",
+        "failure": None,
+    }
+
+
+@pytest.mark.parametrize(("best", "kept"), [(300, [130, 200, 300]), (100, [100])])
+def test_points_lie_between_the_warm_up_and_the_best(best, kept):
+    """Four warm-ups of 30 steps; the best point stays, even where it comes sooner."""
+    curve = pd.DataFrame({"step": STEPS, "tokens": [512 * step for step in STEPS], "validation_loss": 5.0})
+    points = learning_curve(LABELS, record(best), curve)
+    assert points.tokens.tolist() == [512 * step for step in kept]
+    assert list(points.columns) == ["tokens", "loss", *OF_A_CURVE]
+    assert (points.d_tokens == 2_500).all()
+    assert (points.batch_tokens == 512).all()

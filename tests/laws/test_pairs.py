@@ -1,0 +1,89 @@
+"""Experiments beside each other: units that they share, and what differs between two of one pair."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow_scripts.experiment import Fit
+from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.fit import write_results
+from workflow_scripts.laws.pairs import main, ratios
+from workflow_scripts.laws.runs import check_runs
+from workflow_scripts.laws.simulate import Planted, simulate_runs
+
+BYTES = {"german": 1.02, "chinese": 2.9}
+"""Bytes a character."""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """Two languages; and one of them again, where only half of the transfer is left."""
+    folder = tmp_path_factory.mktemp("results")
+    for name, target, planted in [
+        ("english_to_german", "german", Planted()),
+        ("german_own", "german", Planted(k=20.0)),
+        ("english_to_chinese", "chinese", Planted(k=10.0)),
+    ]:
+        runs = simulate_runs(planted=planted, document_size=None).assign(corpus=target)
+        runs["d_bytes"] = runs["d_chars"] * BYTES[target]
+        runs["test_bits_per_byte"] /= BYTES[target]
+        checked = check_runs(runs)
+        laws = folder / name / "laws"
+        laws.mkdir(parents=True)
+        runs.to_parquet(laws / "runs.parquet")
+        write_results(checked, fit_runs(checked, Fit(d_f=(6_000, 60_000), draws=100), "excerpt"), laws)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tables(results, tmp_path_factory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    out = tmp_path_factory.mktemp("pairs")
+    main([*map(str, sorted(results.iterdir())), "--out", str(out)])
+    return pd.read_csv(out / "cells.csv"), pd.read_csv(out / "laws.csv")
+
+
+def test_every_cell_has_its_data_in_characters_and_bytes_and_its_losses_in_bits_per_byte(results, tables):
+    cells, _ = tables
+    for name, rows in cells.groupby("experiment"):
+        effective = pd.read_parquet(results / name / "laws" / "effective_data.parquet").query("d_f > 0")
+        assert len(rows) == len(effective)
+        assert np.allclose(rows["multiplier"], effective["d_e"] / effective["d_f"], equal_nan=True)
+        assert np.allclose(rows["d_f_bytes"], rows["d_f"] * BYTES[rows["target"].iloc[0]])
+        assert np.allclose(rows["test_bits_per_byte"], effective["test_bits_per_byte"])
+        runs = pd.read_parquet(results / name / "laws" / "runs.parquet").query("arm == 'scratch'")
+        cell = rows.iloc[0]
+        same = runs[(runs.n_params == cell.n_params) & (runs.d_chars == cell.d_f)]
+        assert cell.scratch_bits_per_byte == pytest.approx(same.test_bits_per_byte.mean())
+
+
+def test_every_pair_has_its_law_with_intervals(tables):
+    _, laws = tables
+    assert set(laws["target"]) == {"german", "chinese"}
+    for name in ("k", "alpha", "beta"):
+        assert (laws[f"{name}_low"] < laws[name]).all()
+        assert (laws[name] < laws[f"{name}_high"]).all()
+
+
+def test_what_differs_between_two_experiments_of_one_pair_is_a_number_with_an_interval(results, tables, capsys):
+    """Half of D_T was planted."""
+    cells, _ = tables
+    (ratio,) = ratios([results / "german_own", results / "english_to_german"], cells)
+    assert ratio["experiments"] == ["german_own", "english_to_german"]
+    assert ratio["low"] < 0.5 < ratio["high"]
+    assert ratio["high"] / ratio["low"] < 3
+
+
+def test_the_sentences_name_pairs_units_and_intervals(results, tmp_path, capsys):
+    main([str(results / "english_to_chinese"), str(results / "english_to_german"), "--out", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert "english -> chinese (english_to_chinese): at N = 55k, 6,000 characters (17,400 bytes) count" in told
+    assert "bits per byte against" in told
+    assert "english -> german" in told
+    assert "nan" not in told
+
+
+def test_an_experiment_that_was_not_run_is_named(results, tmp_path):
+    with pytest.raises(SystemExit, match=r"nowhere/laws/runs.parquet: no such file; run that experiment first"):
+        main([str(results / "nowhere"), "--out", str(tmp_path)])

@@ -1,0 +1,61 @@
+"""Files of configuration: what stands in one, on top of its base, and what is wrong with it in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+OWN = ("experiment", "title")
+"""Keys that a file does not take from its base: results of two experiments must not share a place or a heading."""
+
+
+class ConfigurationError(ValueError):
+    """The configuration cannot be used; the message names the key, the value and what is allowed."""
+
+
+def with_base(config: Any, name: str, below: tuple[str, ...] = ()) -> Any:
+    """`config` on top of the file that its key `base` names, relative to the repository's root: mappings are merged
+    key by key, anything else takes the place of what the base has.  `name` is the file, for messages, and `below` the
+    files it is a base of.
+
+    Raises ConfigurationError if the base cannot be read, or leads back to where it came from.
+    """
+    if not isinstance(config, dict) or "base" not in config:
+        return config
+    base = str(config["base"])
+    if base in below:
+        raise ConfigurationError(f"{name} cannot be used:\n  base: {base!r} leads back to itself")
+    try:
+        held = yaml.safe_load(Path(base).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{name} cannot be used:\n  base: {base!r} cannot be read: {error}") from None
+    if not isinstance(held, dict):
+        raise ConfigurationError(f"{name} cannot be used:\n  base: {base!r} holds no keys")
+    held = {key: value for key, value in with_base(held, base, (*below, base)).items() if key not in OWN}
+    return _merged(held, {key: value for key, value in config.items() if key != "base"})
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: _merged(below[key], value) if key in below else value for key, value in above.items()}
+
+
+def explain(error: ValidationError, name: str) -> str:
+    """One line a problem: the key, the value found, what is allowed."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        place = problem["loc"]
+        if place[:1] == ("corpora",):
+            place = place[:3] + place[4:]  # the fourth is the kind of the source
+        key = ".".join(map(str, place)) or "(top level)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key"
+        found = problem["input"]
+        shown = "" if isinstance(found, dict | BaseModel) or problem["type"] == "missing" else f" (found {found!r})"
+        lines.append(f"  {key}: {message}{shown}")
+    return "\n".join([f"{name} cannot be used:", *lines])

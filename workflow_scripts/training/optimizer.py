@@ -1,0 +1,74 @@
+"""AdamW with clipped gradients (Loshchilov & Hutter 2019), in one call of torch's fused kernel for all weights.
+
+`torch.optim.AdamW` and `clip_grad_norm_` do the same in a loop over the weights in Python, which takes a tenth of the step
+of a small model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workflow_scripts.training.placement import like, whole
+from workflow_scripts.training.recipe import Recipe
+
+EPSILON = 1e-8
+
+
+class AdamW:
+    """Moments of the gradients of `parameters`; matrices and embeddings decay, norms and biases do not."""
+
+    def __init__(self, parameters: list[Tensor], recipe: Recipe) -> None:
+        self.parameters, self.recipe = parameters, recipe
+        self.updates = torch.zeros((), device=parameters[0].device)
+        self.first = [torch.zeros_like(parameter) for parameter in parameters]
+        self.second = [torch.zeros_like(parameter) for parameter in parameters]
+
+    def gradient_norm(self) -> Tensor:
+        """Norm of all gradients as one vector."""
+        norms = torch._foreach_norm([parameter.grad for parameter in self.parameters])
+        return torch.linalg.vector_norm(whole(torch.stack(norms)))
+
+    def step(self, learning_rate: float, norm: Tensor, sound: Tensor) -> None:
+        """One update by gradients of that norm, clipped; none where `sound` is 0.  Drops the gradients."""
+        recipe = self.recipe
+        scale = (norm / recipe.gradient_clip).clamp_(min=1.0)
+        self.updates += sound
+        for weight_decay, chosen in self._by_weight_decay().items():
+            torch._fused_adamw_(
+                [self.parameters[i] for i in chosen],
+                [self.parameters[i].grad for i in chosen],
+                [self.first[i] for i in chosen],
+                [self.second[i] for i in chosen],
+                [],
+                [self.updates] * len(chosen),
+                lr=learning_rate,
+                beta1=recipe.beta_1,
+                beta2=recipe.beta_2,
+                weight_decay=weight_decay,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+                grad_scale=scale,
+                found_inf=1 - sound,
+            )
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def _by_weight_decay(self) -> dict[float, list[int]]:
+        """Weight decay -> numbers of the weights that it applies to."""
+        chosen: dict[float, list[int]] = {}
+        for i, parameter in enumerate(self.parameters):
+            chosen.setdefault(self.recipe.weight_decay if parameter.dim() == 2 else 0.0, []).append(i)
+        return chosen
+
+    def state(self) -> dict[str, Any]:
+        return {"updates": self.updates, "first": whole(self.first), "second": whole(self.second)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.updates.copy_(state["updates"])
+        for mine, saved in ((self.first, state["first"]), (self.second, state["second"])):
+            for moment, value in zip(mine, saved, strict=True):
+                moment.copy_(like(value, moment))
