@@ -20,7 +20,7 @@ plan: .venv/ready
 	@$(BIN)/python -m workflow_scripts.training.estimate --configfile $(CONFIG) $(if $(GPU),--gpu $(GPU))
 
 test: .venv/ready
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 slurm: .venv/ready
 	@$(BIN)/python -m pytest -m cluster

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.files import written
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.summary import COEFFICIENTS, coefficients
+from workflow_scripts.sections import Fit
 
 TABLE = Path(__file__).with_suffix(".csv")
 PAPER_LOSS = {"floor": 0.5, "size_scale": 20.0, "size_exponent": 0.2, "data_scale": 60.0, "data_exponent": 0.18}

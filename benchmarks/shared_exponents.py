@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.coverage import SETTINGS, Setting
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.sources import EXPONENTS, shared_exponent
+from workflow_scripts.sections import Fit
 
 SETTING = SETTINGS["quickstart"]
 RICHER = 2.5

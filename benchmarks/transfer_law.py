@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import SIZES, simulate_runs
 from workflow_scripts.laws.summary import summarise
+from workflow_scripts.sections import Fit
 
 
 def main() -> None:

@@ -42,6 +42,8 @@ def test_the_quickstart_keeps_the_rules_of_the_experiment(config):
     assert all(b / a <= 10**0.25 for a, b in itertools.pairwise(scratch))
     assert len(experiment.seeds) >= 2
     assert min(experiment.evaluation.validation_tokens, experiment.evaluation.test_tokens) >= 100_000
+    epoch_steps = high / 1.5 / experiment.model.n_ctx / experiment.recipe.batch_sequences
+    assert experiment.recipe.least_steps(epoch_steps) == experiment.recipe.minimum_epochs * epoch_steps, "in the fit"
 
 
 def test_a_run_is_one_folder_and_one_identity(config):

@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -18,151 +18,22 @@ from pydantic import Field, ValidationError, model_validator
 from workflow_scripts.configuration import ConfigurationError, explain, with_base
 from workflow_scripts.corpora.sources import Source
 from workflow_scripts.grid import Run
+from workflow_scripts.sections import (
+    Evaluation,
+    Fit,
+    Grid,
+    Model,
+    Name,
+    Pretrain,
+    Splits,
+    Sweep,
+    Tokenizer,
+    Weight,
+)
 from workflow_scripts.strict import Strict
 from workflow_scripts.training.planted import Simulated
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Characters = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(gt=0)]
-
-
-class Splits(Strict):
-    """Shares of duplicate clusters that are held out."""
-
-    validation: float = Field(0.03, gt=0, lt=0.5)
-    test: float = Field(0.03, gt=0, lt=0.5)
-
-
-class Tokenizer(Strict):
-    """The byte-level BPE of all corpora of the experiment; with neither `corpus` nor `files`, tokens are bytes.
-
-    It is one, since a target that is encoded otherwise than its source cannot start from the source's embeddings.  A
-    vocabulary a language is an experiment a target, with `corpus` the target: its source is then encoded with it too.
-    """
-
-    corpus: str | None = None
-    """Trained on the training split of this corpus."""
-    files: str | None = None
-    """A folder with GPT-2's `vocab.json` and `merges.txt`, or others in their format."""
-    vocab_size: int = Field(257, ge=257, le=2**20)
-    """Entries, of which 256 are bytes and one is the end of a text."""
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Tokenizer:
-        if self.corpus is not None and self.files is not None:
-            raise ValueError("train it on a `corpus` or take it from `files`, not both")
-        if (self.vocab_size == 257) != (self.corpus is None and self.files is None):
-            raise ValueError(
-                f"vocab_size {self.vocab_size}: 257 entries are bytes alone, without `corpus` and `files`; with one of "
-                "them there are more"
-            )
-        return self
-
-
-class Shape(Strict):
-    """A rung of the ladder: GPT-2's architecture at one size."""
-
-    n_layer: int = Field(gt=0)
-    d_model: int = Field(gt=0)
-    n_head: int = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Shape:
-        if self.d_model % self.n_head:
-            raise ValueError(f"d_model {self.d_model} is not divisible by n_head {self.n_head}")
-        return self
-
-    def with_context(self, n_ctx: int, vocab_size: int) -> ModelShape:
-        return ModelShape(self.n_layer, self.d_model, self.n_head, n_ctx, vocab_size)
-
-    @property
-    def name(self) -> str:
-        """Non-embedding parameters in words: 6144 -> `6k`, 196608 -> `197k`, 1.2e9 -> `1200M`."""
-        n_params = self.with_context(1, 1).parameter_counts()["body"]
-        unit, letter = (1e6, "M") if n_params >= 1e6 else (1e3, "k")
-        return f"{n_params / unit:.0f}{letter}"
-
-
-class Model(Strict):
-    n_ctx: int = Field(gt=1)
-    sizes: tuple[Shape, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Model:
-        names = [shape.name for shape in self.sizes]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two sizes share a name among {names}: their parameter counts are too close")
-        return self
-
-
-class Pretrain(Strict):
-    """One P for all sizes: one pass over `tokens` tokens of each source."""
-
-    tokens: int = Field(gt=0)
-    sources: tuple[str, ...] = Field(min_length=1)
-    """Corpora or mixtures."""
-
-
-class Grid(Strict):
-    """From-scratch and fine-tuned cells that share a sampling unit."""
-
-    unit: Literal["excerpt", "document"]
-    sizes: tuple[str, ...] | Literal["all"] = "all"
-    finetune: tuple[Characters, ...] = Field(min_length=1)
-    scratch: tuple[Characters, ...] = Field(min_length=2)
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Grid:
-        for key in ("finetune", "scratch"):
-            values = getattr(self, key)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key} names a data size twice: {list(values)}")
-        return self
-
-
-class Evaluation(Strict):
-    """Held-out tokens: few while training decides when to stop, all of them once at the end."""
-
-    stop_tokens: int = Field(gt=0)
-    validation_tokens: int = Field(gt=0)
-    test_tokens: int = Field(gt=0)
-
-
-class Fit(Strict):
-    """Which cells enter the fit, decided before the runs (DESIGN: rule 6), and how intervals are made."""
-
-    d_f: tuple[Characters, Characters]
-    """Smallest and largest D_F (characters) in the fit, both included."""
-    draws: int = Field(1000, ge=100)
-    seed: int = 0
-    infinite_data_tolerance: float = Field(0.01, gt=0, lt=1)
-    """D(N) is where the from-scratch loss is within this fraction of its infinite-data limit (paper A, footnote 7)."""
-    low_data_share: float = Field(0.1, gt=0, le=1)
-    """A cell is in the low-data regime up to this share of D(N) (paper A, section 1.1)."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Fit:
-        if self.d_f[0] > self.d_f[1]:
-            raise ValueError(f"d_f {list(self.d_f)}: the first must not exceed the second")
-        return self
-
-
-class Sweep(Strict):
-    """What another value of one constant of the recipe would have changed, at chosen cells of both arms."""
-
-    constant: Literal["learning_rate", "weight_decay"]
-    factors: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=3)
-    """Multiples of the recipe's value; 1 is among them."""
-    sizes: tuple[str, ...] = Field(min_length=1)
-    characters: tuple[Characters, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _holds_the_default(self) -> Sweep:
-        if 1 not in self.factors or len(set(self.factors)) < len(self.factors):
-            raise ValueError(f"factors {list(self.factors)}: 1, the recipe's own value, must be there, and none twice")
-        return self
 
 
 class Experiment(Strict):

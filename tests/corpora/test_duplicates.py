@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_scripts.corpora.clusters import clusters_of
@@ -51,7 +51,6 @@ def test_precision_and_recall_against_exact_jaccard(tmp_path):
     assert (far > 10_000, found_far) == (True, 0)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.lists(st.tuples(*[st.integers(0, n - 1)] * 2), min_size=1)))))  # fmt: skip
 def test_clusters_are_connected_components_named_by_their_first(given_links):
     documents, rounds = given_links

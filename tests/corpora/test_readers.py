@@ -70,7 +70,7 @@ def test_a_line_of_ten_megabytes_is_one_document(form, tmp_path):
 
 
 @BY_NAME
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_whatever_is_written_is_read(form, data):
     texts = data.draw(st.lists(form.texts, min_size=1, max_size=4))
@@ -84,7 +84,7 @@ def test_whatever_is_written_is_read(form, data):
 
 @pytest.mark.parametrize("kind", ["files", "books", "wikipedia"])
 @pytest.mark.parametrize("suffix", ["txt", "txt.gz", "txt.zst", "txt.bz2", "txt.xz"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(text=st.text(st.characters(codec="utf-8"), min_size=1))
 def test_a_text_file_is_one_document(kind, suffix, text):
     with tempfile.TemporaryDirectory() as folder:

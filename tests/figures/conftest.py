@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.files import write_json
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import write_results
@@ -20,6 +19,7 @@ from workflow_scripts.laws.scaling.command import fit_table
 from workflow_scripts.laws.scaling.learning_curves import read_points
 from workflow_scripts.laws.scaling.table import choose
 from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_runs
+from workflow_scripts.sections import Fit
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws import likelihood
 from workflow_scripts.laws.alternatives import compare
 from workflow_scripts.laws.bootstrap import fit_runs
@@ -14,6 +13,7 @@ from workflow_scripts.laws.loss_laws import Losses, fit_losses, laws_of_losses
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.summary import summarise
+from workflow_scripts.sections import Fit
 
 RULE = Fit(d_f=(6000, 60000), draws=100)
 SIZES, D_F, P, D = [6e3, 3e4, 2e5], [6e3, 1e4, 2e4, 6e4], [1e6, 4e6, 1.6e7], np.geomspace(6e3, 6e5, 9)

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.effective_data import collect_cells, describe_cells, regime
 from workflow_scripts.laws.runs import RunsError, check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.sections import Fit
 
 QUIET = Noise(0.0, 0.0, 0.0)
 STRAIGHT = Planted(floor=0.0, size_scale=0.0)
@@ -121,25 +121,57 @@ def test_zero_shot_cells_have_rows_and_stay_out_of_the_fit():
 
 
 @pytest.mark.parametrize(
-    ("d_f", "d_n", "d_n_low", "expected"),
+    ("d_f", "d_n", "d_n_low", "d_n_high", "expected"),
     [
-        (9, 100, 100, "low"),
-        (10, 100, 100, "low"),
-        (11, 100, 100, "medium"),
-        (100, 100, 100, "medium"),
-        (101, 100, 100, "high"),
-        (9, np.nan, 100, "low"),
-        (11, np.nan, 100, "unknown"),
+        (9, 100, 90, 110, "low"),
+        (10, 100, 90, 110, "low"),
+        (11, 100, 90, 110, "medium"),
+        (100, 100, 90, 110, "medium"),
+        (101, 100, 90, 110, "high"),
+        (9, np.nan, 100, np.nan, "low"),
+        (11, np.nan, 100, np.nan, "unknown"),
+        (5, np.nan, np.nan, 6, "unknown"),
+        (6, np.nan, np.nan, 6, "high"),
+        (6, np.nan, np.nan, np.nan, "unknown"),
     ],
 )
-def test_regimes(d_f, d_n, d_n_low, expected):
-    assert regime(d_f, d_n, d_n_low, 0.1) == expected
+def test_regimes(d_f, d_n, d_n_low, d_n_high, expected):
+    assert regime(d_f, d_n, d_n_low, d_n_high, 0.1) == expected
 
 
 def test_sufficient_data_beyond_the_grid_is_a_lower_bound():
     table = cells_of(simulate_runs(noise=QUIET))
     assert table.d_n.isna().all()
     np.testing.assert_allclose(table.d_n_low, 600_000)
+
+
+def test_without_a_falling_curve_nothing_is_known_of_sufficient_data():
+    """A flat curve, or two points within their budget, is no sign that more data would help."""
+    flat, few = simulate_runs(noise=QUIET), simulate_runs(noise=QUIET)
+    flat.loc[flat.arm == "scratch", "test_loss"] = 3.0
+    few["hit_budget"] = (few.arm == "scratch") & (few.d_chars > sorted(set(few.d_chars[few.arm == "scratch"]))[1])
+    for runs in (flat, few):
+        table = cells_of(runs)
+        assert table[["d_n", "d_n_low", "d_n_high"]].isna().all(axis=None)
+        assert set(table.regime) == {"unknown"}
+
+
+def test_power_laws_end_where_the_points_within_their_budget_end():
+    runs = simulate_runs(noise=QUIET)
+    last = sorted(set(runs.d_chars[runs.arm == "scratch"]))[-3]
+    runs["hit_budget"] = (runs.arm == "scratch") & (runs.d_chars > last)
+    table = cells_of(runs)
+    assert table.d_e_parametric.max() <= last * (1 + 1e-6)
+    np.testing.assert_allclose(table.d_n_low, last)
+
+
+def test_sufficient_data_below_the_grid_is_an_upper_bound():
+    planted = Planted(floor=3.0, data_scale=5e4, data_exponent=2.0, size_scale=0.0)
+    table = cells_of(simulate_runs(planted=planted, noise=QUIET, document_size=None))
+    truth = (5e4 * 99 / 3) ** 0.5
+    assert truth < table.d_n_high.iloc[0]
+    assert table[["d_n", "d_n_low"]].isna().all(axis=None)
+    assert set(table.regime[table.d_f >= table.d_n_high]) == {"high"}
 
 
 def test_sufficient_data_inside_the_grid_is_given():

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws import estimators, likelihood
 from workflow_scripts.laws.bootstrap import SourceFit, fit_runs
-from workflow_scripts.laws.estimators import DROPPED, estimates, fit_of_fits, plane, robust
+from workflow_scripts.laws.estimators import DROPPED, estimates, fit_of_fits, plane, robust, squares_of_fractions
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.summary import _other
 from workflow_scripts.laws.transfer_law import fit_law
+from workflow_scripts.sections import Fit
 
 from .test_transfer_law import grid, measured
 
@@ -32,10 +32,34 @@ def test_the_papers_estimators_are_exact_without_noise(estimator):
 def test_all_estimators_agree_on_a_clean_law():
     fit = fit_of(planted=Planted(floor=0.0, size_scale=0.0), noise=Noise(0, 0, 0))
     found = estimates(fit)
-    assert set(found) == {"plane", "fit_of_fits", "robust", "parametric"}
+    assert set(found) == {"plane", "fit_of_fits", "logit", "robust", "parametric"}
     for name, other in found.items():
         assert other.law.beta[0] == pytest.approx(0.3, abs=1e-3 if name == "parametric" else 1e-6)
         assert other.used.all()
+
+
+def test_the_fit_of_fractions_keeps_cells_that_pre_training_hurts():
+    """D_T <= 0 is a negative fraction, which has no ln D_T: the plane drops such a cell, this one is pulled by it."""
+    design = grid()
+    observed = measured(design, 40.0, 0.3, 0.25)
+    start = np.array([9.0, 0.3, 0.3])
+    exact = fit_law(design, observed, start, objective_of=squares_of_fractions)
+    np.testing.assert_allclose([exact.ln_k[0], exact.alpha[0], exact.beta[0]], [np.log(40), 0.3, 0.25], atol=1e-6)
+    observed.log_d_e[0, -1] = np.log(0.9 * design.d_f[-1])
+    pulled = fit_law(design, observed, start, objective_of=squares_of_fractions)
+    assert pulled.status == "ok"
+    assert pulled.log_d_t(design)[0, -1] < exact.log_d_t(design)[0, -1]
+    assert plane(design, observed)[0].alpha[0] == pytest.approx(0.3, abs=1e-9)
+
+
+def test_the_slope_of_the_squares_of_fractions_is_their_derivative():
+    design, observed = grid(), measured(grid(), 40.0, 0.3, 0.25)
+    terms, at = design.terms(), np.array([[8.5, 0.2, 0.4]])
+    ends = [
+        squares_of_fractions(at + sign * 1e-6 * np.eye(3), terms, design.deviation, observed)[0] for sign in (-1, 1)
+    ]
+    found = squares_of_fractions(at, terms, design.deviation, observed)[1][0]
+    np.testing.assert_allclose(found, (ends[1] - ends[0]) / 2e-6, rtol=1e-5)
 
 
 def test_one_wild_cell_moves_the_robust_law_less():
@@ -68,6 +92,7 @@ def test_every_estimator_has_a_status_and_says_how_many_starts_agreed(monkeypatc
     assert {name: (other.law.status, other.starts) for name, other in found.items()} == {
         "plane": ("ok", None),
         "fit_of_fits": ("ok", None),
+        "logit": ("ok", (36, 36)),
         "robust": ("ok", (37, 37)),
         "parametric": ("ok", (36, 36)),
     }

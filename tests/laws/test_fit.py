@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws import likelihood
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import main
@@ -14,6 +13,7 @@ from workflow_scripts.laws.likelihood import EXPONENT_BOUND
 from workflow_scripts.laws.runs import NEEDED, check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.summary import _interval, summarise
+from workflow_scripts.sections import Fit
 
 RULE = Fit(d_f=(6000, 60000), draws=200)
 

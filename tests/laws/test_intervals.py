@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.curves import fit_power_law
 from workflow_scripts.laws.effective_data import Curve, log_inverse
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.sections import Fit
 
 RULE = Fit(d_f=(6000, 60000), draws=200)
 SHARP = Planted(floor=3.0, data_scale=5e4, data_exponent=1.2, size_scale=0.0)

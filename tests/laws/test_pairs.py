@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import write_results
 from workflow_scripts.laws.pairs import main, ratios
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Planted, simulate_runs
+from workflow_scripts.sections import Fit
 
 BYTES = {"german": 1.02, "chinese": 2.9}
 """Bytes a character."""

@@ -267,6 +267,19 @@ def test_the_command_prints_sentences_and_writes_them_as_json(laws, tmp_path, ca
     assert {"Limits", "Not in them"} <= set(printed.splitlines())
 
 
+def test_runs_that_did_not_finish_are_left_out_of_the_compute_and_counted(laws, tmp_path, capsys):
+    runs = pd.read_parquet(laws / "runs.parquet")
+    failed = runs[runs.arm == "scratch"].tail(1).assign(status="failed", test_loss=None, seed=99)
+    pd.concat([runs, failed], ignore_index=True).to_parquet(tmp_path / "runs.parquet")
+    question = [str(laws), "--characters", "2e4", "--budget", "1e13"]
+    plan.main(question)
+    before = capsys.readouterr()
+    plan.main([*question, "--runs", str(tmp_path / "runs.parquet")])
+    after = capsys.readouterr()
+    assert (before.err, after.err.strip()) == ("", "Runs set aside because their status is not ok: 1 failed.")
+    assert after.out == before.out
+
+
 def test_a_refusal_ends_the_command_with_one_message(laws):
     with pytest.raises(SystemExit, match="refused: D = 1e9 lies outside"):
         plan.main([str(laws), "--characters", "1e9"])

@@ -157,7 +157,7 @@ def test_best_epoch_may_rise_or_fall():
     recovered(BEST_EPOCH, *planted(BEST_EPOCH, **known), **known)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     alpha=st.floats(0.1, 0.9),
     beta=st.floats(0.1, 0.9),
@@ -171,7 +171,7 @@ def test_any_surface_is_recovered(alpha, beta, floor, by_n, by_d):
     recovered(CHINCHILLA, *planted(CHINCHILLA, **known), **known)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(unit=st.floats(1e-6, 1e6))
 def test_the_unit_of_n_moves_its_scale_only(unit):
     response, points = planted(CHINCHILLA, **HOFFMANN)

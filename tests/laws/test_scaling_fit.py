@@ -42,6 +42,21 @@ def test_intervals_cover_the_surface(objective):
     assert np.mean(hits) >= 0.85
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_end_that_the_edge_of_the_search_decides_is_unknown():
+    """Seven noisy points do not decide a curvature: the interval of the exponent is not the box that was searched."""
+    d = np.geomspace(1e4, 1e6, 7)
+    y = (1.0 + (1e4 / d) ** 0.3) * np.exp(0.05 * np.random.default_rng(3).standard_normal(7))
+    draws = bootstrap(fit(FLOORED_LOSS_OF_D, y, {"D": d}), 300)
+    beyond = draws.edge["alpha"] != 0
+    assert beyond.mean() > 0.025
+    alpha, floor = draws.known("alpha"), draws.known("E")
+    lower, upper = FLOORED_LOSS_OF_D.shapes[0].bounds
+    assert all(end is None or lower < end < upper for end in (alpha["low"], alpha["high"]))
+    assert None in (alpha["low"], alpha["high"])
+    assert (floor["low"], floor["high"]) == (None, None), "the exponent that it goes with is unknown"
+
+
 def test_shared_noise_needs_groups():
     """Noise that twelve runs of a prefix share narrows intervals falsely unless it is drawn for the group."""
     random = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from workflow_scripts.experiment import Experiment, Fit
+from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.laws import collect, pairs
 from workflow_scripts.laws.bootstrap import fit_runs
@@ -15,6 +15,7 @@ from workflow_scripts.laws.plan import main as plan
 from workflow_scripts.laws.runs import SIMULATED, RunsError, check_runs
 from workflow_scripts.laws.scaling import command
 from workflow_scripts.laws.simulate import simulate_runs
+from workflow_scripts.sections import Fit
 from workflow_scripts.training.simulated import simulate
 
 RUNS = simulate_runs(document_size=None)

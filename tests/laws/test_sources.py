@@ -7,12 +7,12 @@ import pytest
 
 from benchmarks.shared_exponents import RICHER, SETTING
 from benchmarks.shared_exponents import two_sources as simulated_pair
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.claims import ALIKE, PAPER, Claim, claims, overall
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.sources import across_sources
+from workflow_scripts.sections import Fit
 
 RULE = Fit(d_f=(6000, 60000), draws=300)
 

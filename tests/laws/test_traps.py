@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import sentences
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.summary import summarise
+from workflow_scripts.sections import Fit
 
 RULE = Fit(d_f=(6000, 60000), draws=200)
 QUIET = Noise(0, 0, 0)

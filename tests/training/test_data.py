@@ -9,7 +9,7 @@ from workflow_scripts.training.data import Batches, DataError, windows
 
 
 @given(st.integers(20, 1500), st.integers(20, 1500), st.sampled_from([None, 8, 32]), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_smaller_sets_are_prefixes_of_larger_ones(corpus, first, second, unit_tokens, seed):
     small, large = sorted((first, second))
     a = corpus.prefix("train", unit_tokens, seed, characters=small)
@@ -18,7 +18,7 @@ def test_smaller_sets_are_prefixes_of_larger_ones(corpus, first, second, unit_to
 
 
 @given(st.integers(10, 1500), st.sampled_from([None, 8, 32]), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_set_holds_d_characters_to_the_token(corpus, characters, unit_tokens, seed):
     data = corpus.prefix("train", unit_tokens, seed, characters=characters)
     largest = corpus.characters_of.max()
@@ -51,7 +51,7 @@ def test_more_than_the_corpus_holds_is_refused_with_both_numbers(corpus):
 
 
 @given(st.integers(17, 400), st.integers(1, 5), st.integers(0, 99), st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_batch_depends_on_seed_and_step_alone(n_tokens, sequences, seed, step):
     """The heart of exact resuming: no loader state."""
     tokens = np.arange(n_tokens)
@@ -62,7 +62,7 @@ def test_a_batch_depends_on_seed_and_step_alone(n_tokens, sequences, seed, step)
 
 
 @given(st.integers(17, 400), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_epoch_presents_no_token_twice_and_leaves_out_less_than_a_window(n_tokens, seed):
     batches = Batches(np.arange(n_tokens), 16, 1, seed)
     epoch = np.concatenate([batches[step][:, :-1].ravel() for step in range(batches.windows)])

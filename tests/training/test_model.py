@@ -19,7 +19,7 @@ shapes = st.builds(
 
 
 @given(shapes)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_counts_are_those_of_the_model_in_every_group(shape):
     model, counts = GPT(shape), shape.parameter_counts()
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
@@ -37,7 +37,7 @@ def test_flops_count_the_head_only_when_asked():
 
 
 @given(st.integers(1, 1300), st.integers(0, 10**6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_fused_loss_and_gradients_are_those_of_the_plain_head(n, seed):
     """Also across chunk borders (256 rows a chunk)."""
     generator = torch.Generator().manual_seed(seed)

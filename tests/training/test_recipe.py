@@ -64,6 +64,16 @@ def test_patience_counts_from_the_last_improvement_but_not_before_the_minimal_ep
     assert RECIPE.out_of_patience(step=168, last_improvement=120, epoch_steps=100 / RECIPE.minimum_epochs)
 
 
+def test_large_sets_need_no_more_than_the_least_steps():
+    """Of 20 epochs of 500 steps; a set of 5 steps an epoch still takes its 20 epochs."""
+    recipe = RECIPE.model_copy(update={"patience": 1.2, "minimum_epochs": 20, "minimum_steps": 1_000})
+    assert not recipe.out_of_patience(step=1_199, last_improvement=100, epoch_steps=500)
+    assert recipe.out_of_patience(step=1_200, last_improvement=100, epoch_steps=500)
+    assert not recipe.out_of_patience(step=1_200, last_improvement=1_001, epoch_steps=500)
+    assert not recipe.out_of_patience(step=119, last_improvement=10, epoch_steps=5)
+    assert recipe.out_of_patience(step=120, last_improvement=10, epoch_steps=5)
+
+
 @given(st.integers(0, 10**6))
 def test_evaluations_always_move_on(step):
     assert RECIPE.next_evaluation(step) > step

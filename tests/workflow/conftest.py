@@ -153,14 +153,6 @@ def kill(process, *, with_jobs):
     return [] if with_jobs else jobs
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """All on one worker: they share a finished run, and their jobs use every core."""
-    for item in items:
-        if item.get_closest_marker("workflow"):
-            item.add_marker(pytest.mark.xdist_group("workflow"))
-
-
 KILLED = []
 """Their pipes stay open: orphans still write to them."""
 

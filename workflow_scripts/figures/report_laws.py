@@ -20,6 +20,7 @@ GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 TITLES = {
     "plane": "the plane",
     "fit_of_fits": "the fit of fits",
+    "logit": "the fit of fractions",
     "robust": "the robust fit",
     "parametric": "the fit to parametric D_E",
 }
@@ -145,8 +146,7 @@ def enough_data(laws: Laws) -> Rows:
     rows = []
     for (source, _), of_size in cells[cells["unit"] == laws.main_unit].groupby(["source", "n_params"]):
         first = of_size.iloc[0]
-        known = pd.notna(first["d_n"])
-        d_n = count(first["d_n"]) if known else f"≥ {count(first['d_n_low'])}"
+        d_n, span = _sufficient(first)
         verdicts = of_size["verdict"].value_counts()
         regimes = of_size["regime"].value_counts()
         rows.append(
@@ -154,12 +154,23 @@ def enough_data(laws: Laws) -> Rows:
                 title_of(source),
                 first["size"],
                 d_n,
-                interval(first["d_n_low"], first["d_n_high"], count) if known else "beyond the runs",
+                span,
                 ", ".join(f"{name} {n}" for name, n in regimes.items()),
                 ", ".join(f"{name} {n}" for name, n in verdicts.items()),
             ]
         )
     return rows
+
+
+def _sufficient(cell: pd.Series) -> tuple[str, str]:
+    """D(N) in words, and its interval or why there is none."""
+    if pd.notna(cell["d_n"]):
+        return count(cell["d_n"]), interval(cell["d_n_low"], cell["d_n_high"], count)
+    if pd.notna(cell["d_n_low"]):
+        return f"≥ {count(cell['d_n_low'])}", "beyond the runs"
+    if pd.notna(cell["d_n_high"]):
+        return f"≤ {count(cell['d_n_high'])}", "below the runs"
+    return "unknown", "no curve to read it from"
 
 
 def readings(laws: Laws) -> list[str]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.experiment import Fit
 from workflow_scripts.laws.effective_data import (
     Cells,
     Effective,
@@ -27,6 +26,7 @@ from workflow_scripts.laws.intervals import Redrawn, read_draws, redraw, with_in
 from workflow_scripts.laws.likelihood import Observed
 from workflow_scripts.laws.runs import RunsError, finished
 from workflow_scripts.laws.transfer_law import BestLaw, Design, Law, fit_from_many_starts, fit_law, start_of
+from workflow_scripts.sections import Fit
 
 ADVICE = "look for cells that contradict each other in effective_data.parquet, or give it more cells"
 FEWEST_CELLS = 4

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.experiment import ConfigurationError, Experiment, Fit
+from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import written
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.runs import SIMULATED, check_runs
 from workflow_scripts.laws.simulate import simulate_runs
 from workflow_scripts.laws.summary import coefficients
+from workflow_scripts.sections import Fit
 from workflow_scripts.training.planted import Planted
 
 AS_CONFIGURED = "as configured"

@@ -42,6 +42,12 @@ class Curve:
         first, *_, last = self.clean(loss)
         return bool(last >= first * (1 - SAME))
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """ln D of the first and the last point within its budget: as far as the power law goes."""
+        good = self.log_d if self.hit_budget.all() else self.log_d[~self.hit_budget]
+        return float(good[0]), float(good[-1])
+
     def power_law(self, loss: np.ndarray) -> PowerLaw | None:
         """L = E + B D^-b through the points within their budget; None if they are fewer than 3."""
         good = ~self.hit_budget
@@ -197,15 +203,16 @@ def parametric_data(cells: Cells, laws: list[PowerLaw | None], tuned_loss: np.nd
 
 
 def log_inverse(curve: Curve, law: PowerLaw, loss: np.ndarray) -> np.ndarray:
-    """ln D at `loss` (draws, cells) on the power laws (draws,) of a curve; -inf and +inf outside its grid.
+    """ln D at `loss` (draws, cells) on the power laws (draws,) of a curve; -inf and +inf outside the points it rests on.
 
     A flat law has no inverse: above it lies nothing, below it everything.
     """
     floor, scale, exponent = (np.asarray(part)[..., None] for part in (law.floor, law.scale, law.exponent))
     with np.errstate(divide="ignore"):
         value = np.log(PowerLaw(floor, scale, exponent, law.reference, law.on_bound).inverse(loss))
-    edge = SAME * np.abs(curve.log_d[-1])
-    return np.where(value > curve.log_d[-1] + edge, np.inf, np.where(value < curve.log_d[0] - edge, -np.inf, value))
+    first, last = curve.ends
+    edge = SAME * abs(last)
+    return np.where(value > last + edge, np.inf, np.where(value < first - edge, -np.inf, value))
 
 
 def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
@@ -237,8 +244,9 @@ def describe_cells(cells: Cells, tolerance: float, low_data_share: float) -> pd.
 
     Columns beside those of `cells.tuned`: `d_e`, `d_t`, `d_e_gap`, `d_e_limit` (the end of the curve beyond which a
     censored D_E lies), `d_e_parametric`, `censored`, `upper_bound` (read from a from-scratch point at its budget),
-    `lower_bound` (a fine-tuned run at its budget), `d_n` (D(N); null beyond the grid, where `d_n_low` is the largest
-    from-scratch D), `regime`.
+    `lower_bound` (a fine-tuned run at its budget), `d_n` (D(N); null beyond the points of the power law, where `d_n_low`
+    is the largest D among them, and below them, where `d_n_high` is the smallest; all three null without a power law
+    that falls), `regime`.
     """
     scratch_loss, tuned_loss = (frame.test_loss.to_numpy() for frame in (cells.scratch, cells.tuned))
     table = cells.tuned.drop(columns="hit_budget").assign(lower_bound=cells.tuned.hit_budget)
@@ -247,7 +255,8 @@ def describe_cells(cells: Cells, tolerance: float, low_data_share: float) -> pd.
     ]
     table = table.join(pd.concat(found))
     table["d_t"] = table.d_e - table.d_f
-    table["regime"] = [regime(*row, low_data_share) for row in zip(table.d_f, table.d_n, table.d_n_low, strict=True)]
+    known = (table.d_f, table.d_n, table.d_n_low, table.d_n_high)
+    table["regime"] = [regime(*row, low_data_share) for row in zip(*known, strict=True)]
     pretrain_tokens = table.pretrain_tokens.astype("Int64")
     return table.assign(pretrain_tokens=pretrain_tokens.mask(pretrain_tokens == 0))
 
@@ -257,10 +266,12 @@ def _describe_curve(curve: Curve, scratch_loss: np.ndarray, target: np.ndarray, 
     found = invert(curve.log_d, clean, target)
     inside = np.isfinite(found.low)
     middle = np.where(inside, (np.where(inside, found.low, 0) + np.where(inside, found.high, 0)) / 2, np.nan)
-    law, d_n, parametric = curve.power_law(scratch_loss), np.inf, np.full(len(target), np.nan)
+    law, d_n, parametric = curve.power_law(scratch_loss), np.nan, np.full(len(target), np.nan)
     if law is not None:
-        parametric, d_n = np.exp(log_inverse(curve, law, target[None])[0]), float(law.sufficient_data(tolerance))
+        parametric = np.exp(log_inverse(curve, law, target[None])[0])
+        d_n = float(law.sufficient_data(tolerance)) if law.scale > 0 else np.nan
     first, largest = (float(np.rint(np.exp(end))) for end in curve.log_d[[0, -1]])
+    least, most = (float(np.rint(np.exp(end))) for end in curve.ends)
     return pd.DataFrame(
         {
             "d_e": np.exp(middle),
@@ -269,8 +280,9 @@ def _describe_curve(curve: Curve, scratch_loss: np.ndarray, target: np.ndarray, 
             "d_e_parametric": np.where(np.isfinite(parametric) & (parametric > 0), parametric, np.nan),
             "censored": np.select([found.low == np.inf, found.low == -np.inf], ["above", "below"], "none"),
             "upper_bound": [_touches_budget(curve, clean, *pair) for pair in zip(found.left, found.right, strict=True)],
-            "d_n": d_n if d_n <= largest else np.nan,
-            "d_n_low": largest if d_n > largest else np.nan,
+            "d_n": d_n if least <= d_n <= most else np.nan,
+            "d_n_low": most if d_n > most else np.nan,
+            "d_n_high": least if d_n < least else np.nan,
         },
         index=curve.cells,
     )
@@ -282,8 +294,8 @@ def _touches_budget(curve: Curve, clean: np.ndarray, left: int, right: int) -> b
     return bool(curve.hit_budget[level].any())
 
 
-def regime(d_f: float, d_n: float, d_n_low: float, low_data_share: float) -> str:
-    """low, medium, high by D_F / D(N); where D(N) is beyond the grid (NaN), its lower bound decides, or `unknown`."""
+def regime(d_f: float, d_n: float, d_n_low: float, d_n_high: float, low_data_share: float) -> str:
+    """low, medium, high by D_F / D(N); where D(N) is a limit, that decides, or the regime is `unknown`."""
     if np.isnan(d_n):
-        return "low" if d_f <= low_data_share * d_n_low else "unknown"
+        return "low" if d_f <= low_data_share * d_n_low else "high" if d_f >= d_n_high else "unknown"
     return "low" if d_f <= low_data_share * d_n else "medium" if d_f <= d_n else "high"

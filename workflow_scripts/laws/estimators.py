@@ -1,7 +1,8 @@
 """Other estimators of the transfer law, which stand beside the default: where they part from it, and why.
 
 `plane` and `fit_of_fits` (the paper's) work on ln D_T, so they drop cells by outcome, and weight all cells alike
-although the noise of ln D_T is D_E / D_T times that of ln D_E.  `robust` is the default with Huber's loss.  `parametric`
+although the noise of ln D_T is D_E / D_T times that of ln D_E.  `logit` fits the fraction D_T / D_E, on whose logit axis
+the paper draws its law.  `robust` is the default with Huber's loss.  `parametric`
 is the default on D_E from power laws through the from-scratch curves.  Arrays are (draws, cells); D is in characters.
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import expit
 
 from workflow_scripts.laws.bootstrap import SourceFit
-from workflow_scripts.laws.likelihood import Observed
+from workflow_scripts.laws.likelihood import Observed, Terms
 from workflow_scripts.laws.transfer_law import Design, Law, fit_from_many_starts, fit_law, many_starts, start_of
 
 HUBER = 1.345
@@ -41,9 +43,10 @@ class Estimate:
 
 def estimates(fit: SourceFit) -> dict[str, Estimate]:
     """Every estimator but the default, by name."""
-    return {"plane": _plane(fit), "fit_of_fits": _fit_of_fits(fit), "robust": _robust(fit)} | (
-        {"parametric": _parametric(fit)} if fit.parametric else {}
-    )
+    makers = {"plane": _plane, "fit_of_fits": _fit_of_fits, "logit": _logit, "robust": _robust}
+    if fit.parametric:
+        makers["parametric"] = _parametric
+    return {name: make(fit) for name, make in makers.items()}
 
 
 def plane(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
@@ -88,6 +91,19 @@ def fit_of_fits(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
     return _explicit(ln_k, slope + 1, beta), used
 
 
+def squares_of_fractions(
+    position: np.ndarray, terms: Terms, deviation: np.ndarray, observed: Observed
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half the squared residuals of D_T / D_E = sigma(ln D_T - ln D_F), the axis of the paper's Fig. 2, with gradient and
+    Gauss-Newton curvature.  Cells count alike (`deviation` is not read), D_T <= 0 is a fraction too, limits are left out.
+    """
+    inside = observed.side == 0
+    share = expit(position @ terms.values.T - terms.log_d_f)
+    away = np.where(inside, share + np.expm1(terms.log_d_f - observed.log_d_e), 0.0)
+    slope = np.where(inside, share * (1 - share), 0.0)
+    return 0.5 * (away**2).sum(axis=1), (away * slope) @ terms.values, terms.weighted_products(slope**2)
+
+
 def robust(design: Design, observed: Observed, starts: np.ndarray) -> tuple[Law, np.ndarray]:
     """The default with Huber's loss, by reweighting; and by how much the deviation of each cell was stretched.
 
@@ -120,7 +136,7 @@ def _explicit(ln_k: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> Law:
 
 
 def _on_their_cells(fit: SourceFit, used: np.ndarray) -> Law:
-    """The default over the cells that the plane keeps; as it was where it keeps all."""
+    """The default over the cells that an estimator keeps; as it was where it keeps all."""
     if used.all():
         return fit.best.law
     if used.sum() < 3:
@@ -128,6 +144,7 @@ def _on_their_cells(fit: SourceFit, used: np.ndarray) -> Law:
     return fit_from_many_starts(fit.design.take(used), fit.observed.take(used)).law
 
 
+LIMITS = "cells that are limits are left out"
 DROPPED = "cells without a ln D_T are dropped"
 WEIGHTS = "cells count alike, in ln D_T"
 
@@ -157,6 +174,23 @@ def _fit_of_fits(fit: SourceFit) -> Estimate:
         flat.used,
         flat.steps | {"every D_F counts alike, whatever its cells": one},
         flat.why + " Its slope in N is taken within each D_F, and each D_F counts alike however many cells it keeps.",
+    )
+
+
+def _logit(fit: SourceFit) -> Estimate:
+    used = fit.observed.side[0] == 0
+    best = fit_from_many_starts(fit.design, fit.observed, squares_of_fractions)
+    factor = (fit.design.d_f / np.exp(fit.observed.log_d_e[0]))[used]
+    noise = f"{factor.min():.2g} to {factor.max():.2g} times" if used.any() else "D_F / D_E times"
+    return Estimate(
+        "least squares of the fraction D_T / D_E on its logit axis",
+        best.law,
+        fit_law(fit.design, fit.drawn, start_of(best.law, fit.design), objective_of=squares_of_fractions),
+        used,
+        {LIMITS: _on_their_cells(fit, used), "cells count alike, in D_T / D_E": best.law},
+        f"It leaves out {(~used).sum()} of {len(used)} cells that are limits, and weights the others alike although the"
+        f" noise of D_T / D_E is {noise} that of ln D_E.",
+        (best.starts, best.agreed),
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from workflow_scripts.experiment import Fit, explain
+from workflow_scripts.experiment import explain
 from workflow_scripts.files import write_json, written
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.effective_data import Cells
@@ -36,6 +36,7 @@ from workflow_scripts.laws.runs import (
 from workflow_scripts.laws.sanity import check_sanity
 from workflow_scripts.laws.sources import sentences as across_sources
 from workflow_scripts.laws.summary import draws_table, summarise
+from workflow_scripts.sections import Fit
 
 
 def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, Any]:

@@ -79,21 +79,19 @@ def _known(cells: Cells, log_d: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def _sufficient(cells: Cells, table: pd.DataFrame, laws: list[PowerLaw | None], tolerance: float) -> pd.DataFrame:
-    """95 % interval of D(N), and `d_n_beyond`, the share of draws in which it lies beyond the grid.
-
-    Where the estimate itself lies there, its lower end is the largest from-scratch D.
-    """
-    table = table.assign(d_n_high=np.nan, d_n_beyond=np.nan)
+    """95 % interval of D(N), where that is known, and `d_n_beyond`, the share of draws in which it lies beyond the points."""
+    table = table.assign(d_n_beyond=np.nan)
     if not cells.noise.known:
         return table
     for curve, law in zip(cells.curves, laws, strict=True):
         if law is None:
             continue
-        d_n, largest = law.sufficient_data(tolerance), np.exp(curve.log_d[-1]) * (1 + 1e-9)
+        least, largest = np.exp(curve.ends) * (1 - 1e-9, 1 + 1e-9)
+        d_n = law.sufficient_data(tolerance)
         low, high = np.quantile(d_n, [0.025, 0.975], method="inverted_cdf")
         table.loc[curve.cells, "d_n_beyond"] = (d_n > largest).mean()
         if table.d_n[curve.cells].notna().all():
-            table.loc[curve.cells, "d_n_low"] = min(low, largest)
+            table.loc[curve.cells, "d_n_low"] = min(low, largest) if low >= least else np.nan
             table.loc[curve.cells, "d_n_high"] = high if high <= largest else np.nan
     return table
 

@@ -7,6 +7,7 @@ sets over the same cells are fitted at once: arrays are (draws, cells).  D is in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,12 @@ class Terms:
         """(draws, cells)"""
         return np.logaddexp(self.log_d_f, coefficients @ self.values.T)
 
+    def weighted_products(self, weights: np.ndarray) -> np.ndarray:
+        """weights (draws, cells) -> (draws, coefficients, coefficients): the sum over cells of w x xᵀ."""
+        size = self.values.shape[1]
+        products = (self.values[:, :, None] * self.values[:, None, :]).reshape(-1, size**2)
+        return (weights @ products).reshape(-1, size, size)
+
 
 @dataclass(frozen=True)
 class Maximum:
@@ -70,15 +77,23 @@ class Maximum:
     """(draws, coefficients): -1 or +1 where one ended on its lower or upper bound, else 0."""
 
 
-def maximise(terms: Terms, deviation: np.ndarray, observed: Observed, starts: np.ndarray) -> Maximum:
+Objective = Callable[[np.ndarray, Terms, np.ndarray, Observed], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Of coefficients (draws, c), terms, deviation and data: its value (draws,), gradient (draws, c), curvature (draws, c, c)."""
+
+
+def maximise(
+    terms: Terms, deviation: np.ndarray, observed: Observed, starts: np.ndarray, objective_of: Objective | None = None
+) -> Maximum:
     """Levenberg-Marquardt with all draws side by side, inside wide bounds, from one start (coefficients,) or one a draw.
 
-    `deviation` of the noise of ln D_E is (cells,) or (draws, cells); infinite leaves a cell out.
+    `deviation` of the noise of ln D_E is (cells,) or (draws, cells); infinite leaves a cell out.  `objective_of` is
+    minus the log-likelihood unless another is given.
     """
+    objective_of = objective_of or _likelihood
     lower, upper = terms.bounds()
     n_draws, size = len(observed.log_d_e), len(lower)
     position = np.clip(np.broadcast_to(np.asarray(starts, dtype=float), (n_draws, size)), lower, upper)
-    objective, gradient, curvature = _likelihood(position, terms, deviation, observed)
+    objective, gradient, curvature = objective_of(position, terms, deviation, observed)
     damping, still = np.full(n_draws, 1e-3), np.zeros(n_draws, dtype=bool)
     for _ in range(STEPS):
         scale = np.maximum(np.einsum("dii->di", curvature), 1e-12)
@@ -88,7 +103,7 @@ def maximise(terms: Terms, deviation: np.ndarray, observed: Observed, starts: np
         step = np.linalg.solve(damped, -(gradient * free)[:, :, None])[:, :, 0]
         proposal = np.clip(position + step, lower, upper)
         moved = np.abs(proposal - position).max(axis=1)
-        trial = _likelihood(proposal, terms, deviation, observed)
+        trial = objective_of(proposal, terms, deviation, observed)
         better = trial[0] <= objective
         still |= moved < 1e-8
         position[better], objective[better] = proposal[better], trial[0][better]
@@ -131,10 +146,8 @@ def _likelihood(
         first = np.where(outside, -hazard * observed.side / deviation, first)
         second = np.where(outside, hazard * (signed + hazard) / deviation**2, second)
     share = np.exp(log_d_t - log_d_e)
-    size = terms.values.shape[1]
-    products = (terms.values[:, :, None] * terms.values[:, None, :]).reshape(-1, size**2)
-    gauss_newton = (second * share**2 @ products).reshape(-1, size, size)
-    hessian = gauss_newton + (first * share * (1 - share) @ products).reshape(-1, size, size)
+    gauss_newton = terms.weighted_products(second * share**2)
+    hessian = gauss_newton + terms.weighted_products(first * share * (1 - share))
     eigenvalues = np.linalg.eigvalsh(hessian)
     definite = eigenvalues[:, 0] > 1e-9 * eigenvalues[:, -1]
     return (
@@ -161,9 +174,11 @@ class BestOfStarts:
         return "on a bound" if self.maximum.on_bound.any() else "ok"
 
 
-def maximise_from_many(terms: Terms, deviation: np.ndarray, observed: Observed, starts: np.ndarray) -> BestOfStarts:
+def maximise_from_many(
+    terms: Terms, deviation: np.ndarray, observed: Observed, starts: np.ndarray, objective_of: Objective | None = None
+) -> BestOfStarts:
     """From every row of `starts` (starts, coefficients); `observed` has one draw, `deviation` is (cells,)."""
-    found = maximise(terms, deviation, observed.repeated(len(starts)), starts)
+    found = maximise(terms, deviation, observed.repeated(len(starts)), starts, objective_of)
     best = int(found.objective.argmin())
     agreed = int((found.objective <= found.objective[best] + AGREEMENT * (1 + found.objective[best])).sum())
     one = Maximum(*(getattr(found, name)[best : best + 1] for name in Maximum.__dataclass_fields__))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,15 @@ from workflow_scripts.laws.planning.forecast import (
     read_forecast,
 )
 from workflow_scripts.laws.planning.spending import budget, costs
-from workflow_scripts.laws.runs import SIMULATED, RunsError, add_rename, read_runs, renaming
+from workflow_scripts.laws.runs import (
+    SIMULATED,
+    RunsError,
+    add_rename,
+    finished,
+    read_runs,
+    renaming,
+    set_aside_sentence,
+)
 
 
 def plan(forecast: Forecast, question: Question, compute: Compute | None = None) -> list[Answer]:
@@ -244,9 +253,10 @@ def _compute(given: argparse.Namespace, forecast: Forecast) -> Compute | None:
     if given.runs is None and not beside.is_file():
         return None
     sources = [source for source in forecast.sources if source != SCRATCH]
-    return measure_compute(
-        read_runs(given.runs or beside, renaming(given.rename)), forecast.cells.unit.iloc[0], sources
-    )
+    runs, set_aside = finished(read_runs(given.runs or beside, renaming(given.rename)))
+    if set_aside:
+        print(set_aside_sentence(set_aside), file=sys.stderr)
+    return measure_compute(runs, forecast.cells.unit.iloc[0], sources)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr
 
-from workflow_scripts.laws.likelihood import Maximum, Observed, Terms, maximise, maximise_from_many
+from workflow_scripts.laws.likelihood import Maximum, Objective, Observed, Terms, maximise, maximise_from_many
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,19 @@ def _law(found: Maximum, design: Design) -> Law:
     return Law(ln_k, alpha, beta, found.objective, found.converged, found.on_bound, *gamma)
 
 
-def fit_law(design: Design, observed: Observed, starts: np.ndarray, deviation: np.ndarray | None = None) -> Law:
+def fit_law(
+    design: Design,
+    observed: Observed,
+    starts: np.ndarray,
+    deviation: np.ndarray | None = None,
+    objective_of: Objective | None = None,
+) -> Law:
     """The default estimator, from one start (3,) or (draws, 3) a draw: ln D_T at the centre, alpha, beta.
 
-    `deviation` (draws, cells) replaces that of the design.
+    `deviation` (draws, cells) replaces that of the design, `objective_of` the likelihood.
     """
     deviation = design.deviation if deviation is None else deviation
-    return _law(maximise(design.terms(), deviation, observed, starts), design)
+    return _law(maximise(design.terms(), deviation, observed, starts, objective_of), design)
 
 
 def start_of(law: Law, design: Design) -> np.ndarray:
@@ -121,9 +127,9 @@ class BestLaw:
         return self.law.status
 
 
-def fit_from_many_starts(design: Design, observed: Observed) -> BestLaw:
+def fit_from_many_starts(design: Design, observed: Observed, objective_of: Objective | None = None) -> BestLaw:
     """The best of 36 starts for a single data set (observed has one draw)."""
-    best = maximise_from_many(design.terms(), design.deviation, observed, many_starts(design))
+    best = maximise_from_many(design.terms(), design.deviation, observed, many_starts(design), objective_of)
     return BestLaw(_law(best.maximum, design), best.starts, best.agreed)
 
 

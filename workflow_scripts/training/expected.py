@@ -48,7 +48,7 @@ def expected_steps(experiment: Experiment, run: Run, expected: Expectation = QUI
         return experiment.pretrain.tokens / batch_tokens
     tokens = run.characters / expected.characters_per_token
     best = best_step(n_params, tokens) if expected.epochs is None else expected.epochs * tokens / batch_tokens
-    steps = recipe.patience * max(best, recipe.minimum_epochs * tokens / batch_tokens)
+    steps = recipe.patience * max(best, recipe.least_steps(tokens / batch_tokens))
     return min(steps, recipe.budget_epochs * tokens / batch_tokens)
 
 

@@ -54,6 +54,8 @@ class Recipe(BaseModel):
     minimum_epochs: float = Field(gt=0)
     """No run loses its patience before this many epochs (times `patience`).  Without it pre-trained weights, whose loss
     falls slowly from the start, would be stopped earlier than random ones."""
+    minimum_steps: int | None = Field(None, gt=0)
+    """Where so many epochs are more steps than this, these steps suffice."""
     budget_epochs: float = Field(gt=0)
     """Where a run ends even with patience left; it is then marked `hit_budget`."""
 
@@ -80,4 +82,8 @@ class Recipe(BaseModel):
         return max(self.first_evaluation, math.ceil(step * self.evaluation_growth))
 
     def out_of_patience(self, step: int, last_improvement: int, epoch_steps: float) -> bool:
-        return step >= self.patience * max(last_improvement, self.minimum_epochs * epoch_steps)
+        return step >= self.patience * max(last_improvement, self.least_steps(epoch_steps))
+
+    def least_steps(self, epoch_steps: float) -> float:
+        """No run loses its patience before this many steps (times `patience`)."""
+        return min(self.minimum_epochs * epoch_steps, self.minimum_steps or math.inf)

@@ -18,7 +18,12 @@ EXPONENT = (0.005, 3.0)
 
 def _crossing(variable: str, sign: float) -> Callable[[Parameters], dict[str, np.ndarray]]:
     """The scale x_c of (x_c / x)^alpha, or of (x / x_c)^alpha: where the power law is 1."""
-    return lambda p: {f"{variable}_c": np.exp(sign * np.log(p["A"]) / p["alpha"])}
+
+    def derived(p: Parameters) -> dict[str, np.ndarray]:
+        with np.errstate(divide="ignore", over="ignore"):  # an amplitude of 0 in a draw: it is 0, or infinite
+            return {f"{variable}_c": np.exp(sign * np.log(p["A"]) / p["alpha"])}
+
+    return derived
 
 
 def power_law(variable: str, source: str, *, floor: bool) -> Law:

@@ -136,6 +136,8 @@ def _law_line(law: Result) -> str:
     draws = law["draws"]
     if draws["not_converged"]:
         note += f"; {draws['not_converged']} of {draws['number']} draws did not converge"
+    if draws["on_a_bound"]:
+        note += f"; {draws['on_a_bound']} of {draws['number']} draws have a parameter on a bound"
     fitted = f"{status}; {starts}; {law['n_points']} points{left_out}{note}"
     return f"{law['of']}: {law['equation']}\n  {parameters}{published_in_words(law['published'])}\n  {fitted}"
 

@@ -144,14 +144,31 @@ class Draws:
     fit: Fit
     parameters: dict[str, np.ndarray]
     """Each (draws,)"""
-    not_converged: int
+    converged: np.ndarray
+    """(draws,)"""
+    edge: dict[str, np.ndarray]
+    """Of each exponent, (draws,): -1 or +1 where it ended on the lower or upper bound of the search, else 0.  An
+    amplitude of 0 is a result, not the end of a search."""
     on_bound: int
     """Draws with a parameter on a bound of its domain."""
 
+    @property
+    def not_converged(self) -> int:
+        return int((~self.converged).sum())
+
     def interval(self, quantity: str | Callable[[Parameters], Any]) -> dict[str, float]:
-        """`estimate`, `low` and `high` (95 %) of a parameter, or of a number that follows from the parameters."""
+        """`estimate`, `low` and `high` (95 %) of a parameter, or of a number that follows from the parameters.
+
+        An end is not finite where draws decide it that did not converge, or whose search ended on a bound: there the
+        exponent lies beyond it, and everything else is unknown.
+        """
         function = (lambda parameters: parameters[quantity]) if isinstance(quantity, str) else quantity
-        low, high = np.quantile(function(self.parameters), (0.025, 0.975))
+        side = self.edge.get(quantity, np.zeros(len(self.converged))) if isinstance(quantity, str) else 0.0
+        unknown = ~self.converged | ((np.abs(list(self.edge.values())).sum(axis=0) > 0) & (side == 0))
+        values = np.broadcast_to(function(self.parameters), unknown.shape)
+        with np.errstate(invalid="ignore"):
+            low = np.quantile(np.where(unknown | (side < 0), -np.inf, values), 0.025)
+            high = np.quantile(np.where(unknown | (side > 0), np.inf, values), 0.975)
         return {"estimate": float(function(self.fit.parameters)), "low": float(low), "high": float(high)}
 
     def known(self, quantity: str | Callable[[Parameters], Any]) -> dict[str, float | None]:
@@ -182,11 +199,16 @@ def bootstrap(fit: Fit, draws: int = 1000, seed: int = 0, groups: Sequence[Any] 
     random = np.random.default_rng(seed)
     multiplier = random.choice([-1.0, 1.0], (draws, int(group.max()) + 1))
     multiplier *= np.sqrt(degrees / random.chisquare(degrees, (draws, 1)))
-    parts, failed, bound = [], 0, 0
+    lower, upper = (bounds[: len(fit.law.shapes)] for bounds in problem.bounds)
+    parts, converged, edges, bound = [], [], [], 0
     for rows in np.array_split(np.arange(draws), -(-draws * fit.n_points // AT_ONCE)):
         drawn = Problem(fit.law, problem.x, centre + noise * multiplier[rows][:, group], problem.delta)
         found = minimise(drawn, np.repeat(position, len(rows), axis=0))
         parts.append(drawn.parameters(found.position))
-        failed += int((~found.converged).sum())
+        exponents = found.position[:, : len(fit.law.shapes)]
+        converged.append(found.converged)
+        edges.append((exponents >= upper).astype(int) - (exponents <= lower))
         bound += sum(bool(_on_bound(drawn, one)) for one in found.position)
-    return Draws(fit, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, failed, bound)
+    parameters = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    edge = dict(zip((shape.name for shape in fit.law.shapes), np.concatenate(edges).T, strict=True))
+    return Draws(fit, parameters, np.concatenate(converged), edge, bound)
