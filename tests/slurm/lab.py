@@ -56,14 +56,15 @@ class Lab:
     def ask(self, *command):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    def jobs(self, rule=""):
-        """A row for every job that SLURM has seen, of those whose comment starts with `rule_<rule>`."""
+    def jobs(self):
+        """A row for every job of Snakemake's that SLURM has seen, with its rule's (or group's) name and its wildcards."""
         listed = self.ask("squeue", "-h", "--states=all", "-O", ",".join(COLUMNS.values()))
         widths = [int(column.split(":")[1]) for column in COLUMNS.values()]
         starts = [sum(widths[:index]) for index in range(len(widths))]
         rows = [[line[a : a + w].strip() for a, w in zip(starts, widths, strict=True)] for line in listed.splitlines()]
         jobs = pd.DataFrame(rows, columns=list(COLUMNS))
-        return jobs[jobs["comment"].str.startswith(f"rule_{rule}")]
+        jobs[["rule", "wildcards"]] = jobs["comment"].str.extract(r"^rule_(.*?)(?:_wildcards_(.*))?$")
+        return jobs.dropna(subset="rule").fillna({"wildcards": ""})
 
     def job(self, number):
         """Its row of `jobs`, as a mapping."""
@@ -97,25 +98,23 @@ class Lab:
             subprocess.run(["slurmctld"], check=True)
 
 
-def until(true, seconds=1800):
-    """Waits for `true()` and returns it; the limit only ends what hangs, however busy the machine is."""
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, f"waited {seconds} s in vain"
+def until(true, over=lambda: False):
+    """Waits for `true()`; fails when `over()`, the work that it is to come of, has ended without it."""
+    while not true():
+        assert not over(), "the work ended before what the test waits for"
         time.sleep(0.05)
-    return found
 
 
 @contextmanager
-def held_at_its_checkpoint(project, finished, manifest):
+def held_at_its_checkpoint(project, finished, manifest, over):
     """Within the block the process of a training job stands still, with a checkpoint saved of the run it is at.
 
     `manifest` is the job's output below training/; its runs' keys are known from a project that has `finished`.
-    Yields the process's number.
+    `over()` tells when Snakemake has ended.  Yields the process's number.
     """
     runs, lock = project.folder / "results/store/runs", project.results("training", manifest).with_suffix(".lock")
     checkpoints = [runs / f"{run['key']}.state" / "checkpoint.pt" for run in finished.manifest(manifest).values()]
-    until(lambda: any(map(Path.exists, checkpoints)))
+    until(lambda: any(map(Path.exists, checkpoints)), over)
     process = int(owner(lock))
     os.kill(process, signal.SIGSTOP)
     try:

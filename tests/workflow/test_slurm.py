@@ -24,27 +24,28 @@ def slurm(tmp_path_factory):
         yield lab
 
 
-def cancelled(lab, project, finished):
-    """Its number, as of the jobs of the other troubles."""
-    with held_at_its_checkpoint(project, finished, f"pretrain/english/{SMALL}/seed0.json") as process:
+def cancelled(lab, project, finished, over):
+    """Returns the job's number, as the other troubles do; `over()` when Snakemake has ended."""
+    with held_at_its_checkpoint(project, finished, f"pretrain/english/{SMALL}/seed0.json", over) as process:
         number, _ = lab.job_of(process)
         lab.ask("scancel", number)
     return number
 
 
-def out_of_time(lab, project, finished):
-    with held_at_its_checkpoint(project, finished, f"pretrain/english/{LARGE}/seed0.json") as process:
+def out_of_time(lab, project, finished, over):
+    with held_at_its_checkpoint(project, finished, f"pretrain/english/{LARGE}/seed0.json", over) as process:
         number, _ = lab.job_of(process)
-        until(lambda: lab.job(number)["state"] == "TO")
+        until(lambda: lab.job(number)["state"] == "TO", over)
     return number
 
 
-def preempted_then_without_its_node(lab, project, finished):
-    with held_at_its_checkpoint(project, finished, f"finetune/english/excerpt/{LARGE}/seed0/small.json") as process:
+def preempted_then_without_its_node(lab, project, finished, over):
+    manifest = f"finetune/english/excerpt/{LARGE}/seed0/small.json"
+    with held_at_its_checkpoint(project, finished, manifest, over) as process:
         number, node = lab.job_of(process)
         lab.preempt(node)
-        until(lambda: lab.job(number)["state"] == "PD")
-    until(lambda: lab.job(number)["state"] == "R")
+        until(lambda: lab.job(number)["state"] == "PD", over)
+    until(lambda: lab.job(number)["state"] == "R", over)
     lab.set_node_down(lab.job(number)["nodes"])
     return number
 
@@ -63,29 +64,30 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
     project.results().mkdir(parents=True)
     project.results("estimate.json").write_text(json.dumps(estimate))
     with ThreadPoolExecutor() as beside:
-        numbers = {trouble: beside.submit(trouble, slurm, project, finished) for trouble in TROUBLES}
-        code, project.output = project.snakemake(
+        work = beside.submit(
+            project.snakemake,
             "results/tiny/laws/runs.parquet",
             *("--profile", "site", "--workflow-profile", "profiles/slurm"),
             *("--slurm-init-seconds-before-status-checks", "8"),
             *("--set-resources", "scratch:gpu=5", "collect:slurm_partition=main"),
             *("scratch:runtime=60", "finetune:runtime=60"),
         )
-        assert code == 0, project.output
+        numbers = {trouble: beside.submit(trouble, slurm, project, finished, work.done) for trouble in TROUBLES}
+    code, output = work.result()
+    assert code == 0, output
     project.jobs = slurm.jobs()
     project.troubled = {trouble: slurm.job(number.result()) for trouble, number in numbers.items()}
     return project
 
 
 def test_every_step_went_through_sbatch(through_slurm):
-    rules = through_slurm.jobs["comment"].str.extract(r"rule_([a-z]+)")[0]
-    assert {"clean", "split", "tokenizer", "encode", "pretrain", "scratch", "finetune", "collect"} <= set(rules)
+    rules = {"clean", "split", "tokenizer", "encode", "pretrain", "scratch", "finetune", "collect"}
+    assert rules <= set(through_slurm.jobs["rule"])
 
 
 def test_a_sites_profile_gives_the_partition_and_a_rule_may_have_its_own(through_slurm):
-    jobs = through_slurm.jobs[~through_slurm.jobs["comment"].str.startswith("rule_collect")]
-    assert set(jobs["partition"]) == {"gpu"}
-    assert set(through_slurm.jobs["partition"]) - {"urgent"} == {"gpu", "main"}
+    assert set(through_slurm.jobs.query("rule != 'collect'")["partition"]) == {"gpu"}
+    assert set(through_slurm.jobs.query("rule == 'collect'")["partition"]) == {"main"}
 
 
 def test_losses_are_those_of_one_box(through_slurm, finished):
@@ -103,7 +105,7 @@ def test_a_cancelled_job_is_noticed_and_goes_on_from_its_checkpoint(through_slur
 
 def test_a_job_out_of_time_goes_on_from_its_checkpoint_with_more_time(through_slurm):
     assert through_slurm.troubled[out_of_time]["state"] == "TO"
-    tries = through_slurm.jobs[through_slurm.jobs["comment"].str.contains(rf"rule_pretrain_.*{LARGE}")]
+    tries = through_slurm.jobs.query("rule == 'pretrain' and wildcards.str.contains(@LARGE)")
     assert {"1:00", "2:00"} <= set(tries["limit"])
     log = through_slurm.results("logs/training/pretrain/english", LARGE, "seed0.log").read_text()
     assert "going on from its checkpoint" in log
@@ -118,7 +120,7 @@ def test_a_preempted_job_and_one_whose_node_is_down_are_run_again_by_slurm(throu
 
 def test_jobs_wait_for_gpus(through_slurm):
     """Two jobs of 5 of a node's 8 GPUs each never run side by side on it."""
-    of_scratch = through_slurm.jobs[through_slurm.jobs["comment"].str.startswith("rule_scratch_")]
+    of_scratch = through_slurm.jobs.query("rule == 'scratch'")
     assert of_scratch["gpus"].str.contains("gpu:5").all()
     assert of_scratch.groupby("nodes").size().max() > 1
     for _, jobs in of_scratch.sort_values("start").groupby("nodes"):
