@@ -68,7 +68,8 @@ INITIAL = "" if EXPERIMENT.simulated else f"--initial {RESULTS}/training/pretrai
 
 def placement(wildcards, resources, threads):
     """Options of a training job that change no result; a simulated run needs none."""
-    return "" if EXPERIMENT.simulated else f"{PLACEMENT} --gpus {resources.gpu} --threads {threads}"
+    gpus = EXPERIMENT.gpu if resources.get("gres") else resources.gpu  # without --gpus, by --gres
+    return "" if EXPERIMENT.simulated else f"{PLACEMENT} --gpus {gpus} --threads {threads}"
 
 
 ENVIRONMENT = "../envs/environment.yaml"

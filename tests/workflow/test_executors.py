@@ -44,6 +44,15 @@ def test_a_job_over_several_nodes_says_that_it_needs_slurm(untrained):
     assert "nodes: is for a SLURM job, as of --workflow-profile profiles/slurm" in output
 
 
+def test_gpus_are_used_that_a_scheduler_gives_by_gres(untrained):
+    code, output = untrained.snakemake(
+        *("results/tiny/training/pretrain/english/1k/seed0.json", "--dry-run", "--printshellcmds"),
+        *("--set-resources", "pretrain:gpu=0", "pretrain:gres=gpu:1"),
+    )
+    assert code == 0, output
+    assert "--gpus 1" in output
+
+
 JOBS = """
 rule all:
     input: expand("{job}.json", job=range(6))
