@@ -119,7 +119,7 @@ def test_a_configuration_without_its_name_is_refused(config):
         ("target", "cobol", ["target: 'cobol' is not one of the corpora ['english', 'python']"]),
         ("seeds", [0, 0], ["seeds: a seed stands twice"]),
         ("gpu", 3, ["gpu: 3 devices cannot share 4 recipe.batch_sequences"]),
-        ("nodes", 2, ["gpu: 1 devices cannot be spread evenly over 2 nodes"]),
+        ("nodes", 2, ["gpu: 1 is no multiple of nodes: 2"]),
         ("nodes", 0, ["nodes", "greater than or equal to 1"]),
         ("trainable", "last_blocks:3", ["trainable: 'last_blocks:3' is more than the 2 blocks"]),
         ("seeds", [-1], ["seeds.0", "-1"]),

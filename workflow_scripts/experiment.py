@@ -125,7 +125,7 @@ class Experiment(Strict):
             if tokens <= self.model.n_ctx:
                 raise ValueError(f"evaluation.{key}: {tokens} tokens do not fill one context of {self.model.n_ctx}")
         if self.gpu % self.nodes:
-            raise ValueError(f"gpu: {self.gpu} devices cannot be spread evenly over {self.nodes} nodes")
+            raise ValueError(f"gpu: {self.gpu} is no multiple of nodes: {self.nodes}, and every node has equally many")
         key, devices = ("gpu", self.gpu) if self.gpu else ("nodes", self.nodes)
         if self.recipe.batch_sequences % devices:
             raise ValueError(
