@@ -53,8 +53,8 @@ lock: .venv/ready
 	mv envs/requirements.new envs/requirements.txt
 	@$(MAKE) environments
 
-environments: .venv/ready
-	$(BIN)/python envs/derive.py
+environments:
+	$(PYTHON) envs/derive.py
 
 wheels: .venv/ready
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir wheels --requirement envs/requirements.txt
