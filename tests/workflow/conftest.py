@@ -19,6 +19,7 @@ PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
 TINY = Path(__file__).with_name("tiny.yaml")
 TIMEOUT = 1800
 """Seconds; it ends what hangs, on a machine that has other work too."""
+CELL = ["arm", "init", "unit", "size", "d_chars", "seed"]
 
 
 NAMES = ["".join(random.Random(seed).choices("abcdefgxyz_", k=2 + seed % 6)) for seed in range(80)]
@@ -134,11 +135,9 @@ class Project:
             shutil.rmtree(self.folder / made)
 
     def losses(self):
-        """Of every run, by cell."""
-        runs = pd.read_parquet(self.results("laws", "runs.parquet"))
-        return runs.set_index(["arm", "init", "unit", "size", "d_chars", "seed"])[
-            ["val_loss", "test_loss", "best_tokens"]
-        ]
+        """Of every run, by cell, with what else it was at its best."""
+        runs = pd.read_parquet(self.results("laws", "runs.parquet")).set_index(CELL)
+        return runs[["val_loss", "test_loss", "test_bits_per_byte", "best_tokens", "best_epoch", "d_tokens", "flops"]]
 
 
 def kill(process, *, with_jobs):
