@@ -28,7 +28,8 @@ def draw(laws: Laws, target: str) -> Figure:
         for axes, runs in ((left, scratch), (right, laws.arm("finetune", source))):
             style.axis_of_characters(axes, laws.data_sizes, f"{title_of(target)} given (characters)")
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                which("{x:g}")
             ends[axes] = _lines(axes, runs, laws.sizes)
         left.set_title("From scratch")
         right.set_title(f"Fine-tuned from {title_of(source)}")
