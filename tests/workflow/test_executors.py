@@ -20,21 +20,20 @@ echo $!
 """
 
 
-def test_the_generic_cluster_plugin_with_a_local_submit_script(pristine, finished, tmp_path):
-    project = pristine.copy(tmp_path / "project")
-    submit = project.folder / "submit"
+def test_the_generic_cluster_plugin_with_a_local_submit_script(untrained, finished):
+    submit = untrained.folder / "submit"
     submit.write_text(SUBMIT)
     submit.chmod(0o755)
-    manifest = "scratch/document/1k/seed0/small.json"
-    code, output = project.snakemake(
+    manifest = "finetune/english/document/1k/seed0/small.json"
+    code, output = untrained.snakemake(
         f"results/tiny/training/{manifest}",
         *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", "./submit"),
         *("--jobs", "4", "--seconds-between-status-checks", "1"),
     )
     assert code == 0, output
-    submitted = {line.split(".")[1] for line in (project.folder / "submitted").read_text().splitlines()}
-    assert {"clean", "split", "tokenizer", "encode", "scratch"} <= submitted
-    assert project.manifest(manifest) == finished.manifest(manifest)
+    submitted = [line.split(".")[1] for line in (untrained.folder / "submitted").read_text().splitlines()]
+    assert submitted == ["pretrain", "finetune"]
+    assert untrained.manifest(manifest) == finished.manifest(manifest)
 
 
 def test_a_job_over_several_nodes_says_that_it_needs_slurm(untrained):
@@ -55,7 +54,7 @@ def test_gpus_are_used_that_a_scheduler_gives_by_gres(untrained):
 
 JOBS = """
 rule all:
-    input: expand("{job}.json", job=range(6))
+    input: expand("{job}.json", job=range(4))
 
 rule job:
     output: "{job}.json"
@@ -88,7 +87,7 @@ def test_snakemake_counts_gpus_and_the_lease_gives_each_job_its_own(tmp_path):
     command = [sys.executable, "-m", "snakemake", "--cores", "6", "--resources", "gpu=2"]
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    jobs = [json.loads((tmp_path / f"{job}.json").read_text()) for job in range(6)]
+    jobs = [json.loads((tmp_path / f"{job}.json").read_text()) for job in range(4)]
     assert at_most([job["alive"] for job in jobs]) <= 2
     assert {job["device"] for job in jobs} <= {"3", "4", "5"}
     for device in ("3", "4", "5"):
