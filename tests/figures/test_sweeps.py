@@ -51,7 +51,7 @@ def test_an_optimum_at_the_edge_of_one_arms_sweep_is_not_called_inside(judged: C
     for cell in cells:
         expected = INSIDE if cell["arm"] == "scratch" else 0.25
         assert cell["best_factor"] == pytest.approx(expected)
-        assert cell["negligible"] == (cell["arm"] == "scratch")
+        assert cell["verdict"] == ("negligible" if cell["arm"] == "scratch" else "not negligible")
 
 
 def test_losing_alike_in_both_arms_leaves_transfer_and_in_one_arm_alone_moves_it(

@@ -60,7 +60,7 @@ def _rows(laws: Laws) -> Rows:
             count(cell["d_chars"]),
             _optimum(cell),
             _loss(cell),
-            _verdict(cell),
+            cell["verdict"],
             "–" if cell["arm"] == "scratch" else _known(moved.get(_place(cell))),
             ", ".join(f"{factor:g}" for factor in cell["failed"]) or "–",
         ]
@@ -98,15 +98,6 @@ def _loss(cell: dict[str, Any]) -> str:
     return f"{'' if cell['optimum_inside'] else '≥ '}{max(cell['left'], 0):.3f}{error}"
 
 
-def _verdict(cell: dict[str, Any]) -> str:
-    """A little left on the table says nothing of what lies beyond the edge of a sweep."""
-    if cell["left"] is None:
-        return "unknown"
-    if not cell["negligible"]:
-        return "not negligible"
-    return "negligible" if cell["optimum_inside"] else "undecided"
-
-
 def reservations(laws: Laws) -> list[str]:
     """Where the recipe is not known to be as good as others: a sentence a constant and reason."""
     cells = laws.sweeps["cells"] if laws.sweeps is not None else []
@@ -116,8 +107,8 @@ def reservations(laws: Laws) -> list[str]:
         words, of_all = _words(constant), f"of {len(mine)} cells of the sweep"
         if edge := sum(not cell["optimum_inside"] for cell in mine):
             told.append(f"In {edge} {of_all} the best {words} lies at its edge: the optimum may lie beyond.")
-        if lost := sum(_verdict(cell) == "not negligible" for cell in mine):
+        if lost := sum(cell["verdict"] == "not negligible" for cell in mine):
             told.append(f"In {lost} {of_all} another {words} is better by more than {NEGLIGIBLE} nats per token.")
-        if unknown := sum(_verdict(cell) == "unknown" for cell in mine):
+        if unknown := sum(cell["verdict"] == "unknown" for cell in mine):
             told.append(f"In {unknown} {of_all} runs at the recipe's own {words} failed: what it loses is unknown.")
     return told

@@ -96,9 +96,18 @@ def judge(runs: pd.DataFrame) -> list[dict[str, Any]]:
             del cell["differences"]
             limit = max(NEGLIGIBLE, 2 * error) if error is not None else NEGLIGIBLE
             source = None if cell["arm"] == "scratch" else cell["source"]
-            negligible = cell["optimum_inside"] and cell["left"] is not None and cell["left"] <= limit
-            cells.append({**cell, "source": source, "left_error": error, "negligible": negligible})
+            cells.append({**cell, "source": source, "left_error": error, "verdict": verdict(cell, limit)})
     return cells
+
+
+def verdict(cell: dict[str, Any], limit: float) -> str:
+    """`negligible` or `not negligible`; `undecided` at an edge of the sweep, which leaves an unknown amount beyond it, and
+    `unknown` where runs at the recipe's own value failed."""
+    if cell["left"] is None:
+        return "unknown"
+    if cell["left"] > limit:
+        return "not negligible"
+    return "negligible" if cell["optimum_inside"] else "undecided"
 
 
 def effect_on_transfer(
