@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.files import read_json, written
+from workflow_scripts.laws.cautions import WIDE_GAP
 from workflow_scripts.laws.percentiles import interval
 from workflow_scripts.laws.runs import SIMULATED, RunsError
 
@@ -42,7 +43,7 @@ def cells_of(experiment: Path) -> pd.DataFrame:
     cells = cells.join(scratch["test_bits_per_byte"].rename("scratch_bits_per_byte"), on=[*KEYS, "d_f"])
     multipliers = {f"multiplier{end}": cells[f"d_e{end}"] / cells["d_f"] for end in ("", "_low", "_high")}
     columns = ["experiment", "simulated", "source", "target", *KEYS[:1], "size", "n_params", "d_f", "d_f_bytes"]
-    columns += ["d_e", "d_e_low", "d_e_high", *multipliers, "censored", "in_fit"]
+    columns += ["d_e", "d_e_low", "d_e_high", "d_e_gap", *multipliers, "censored", "in_fit"]
     columns += ["test_bits_per_byte", "scratch_bits_per_byte"]
     return cells.assign(experiment=experiment.name, target=target, **multipliers)[columns]
 
@@ -116,7 +117,7 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
         cell = own[own["n_params"] == sizes[len(sizes) // 2]].sort_values("d_f").iloc[0]
         told.append(
             f"{law['source']} -> {law['target']} ({law['experiment']}): at N = {cell['size']}, {cell['d_f']:,} characters"
-            f" ({cell['d_f_bytes']:,.0f} bytes) count {_range(cell, 'multiplier', '.2f')} times,"
+            f" ({cell['d_f_bytes']:,.0f} bytes) count {_range(cell, 'multiplier', '.2f')} times{_gap(cell)},"
             f" {cell['test_bits_per_byte']:.3f} bits per byte against {cell['scratch_bits_per_byte']:.3f} from scratch;"
             f" alpha {_range(law, 'alpha', '.2f')}, beta {_range(law, 'beta', '.2f')}, k {_range(law, 'k', '.3g')}"
         )
@@ -128,6 +129,12 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
             f" {1 - ratio['estimate']:.0%} of the transfer"
         )
     return told
+
+
+def _gap(cell: Any) -> str:
+    """A wide interval hides in a grid that is too coarse: D_E lies somewhere between two of its points."""
+    wide = cell["d_e_gap"] > WIDE_GAP
+    return f" (read between from-scratch D that differ by a factor {cell['d_e_gap']:.2g})" if wide else ""
 
 
 def _range(values: Any, name: str, form: str) -> str:
