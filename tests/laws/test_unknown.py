@@ -160,12 +160,13 @@ def test_runs_without_bits_are_counted():
 
 def test_a_renamed_count_is_said_under_its_own_name(tmp_path, capsys):
     """Only the user knows whether it has embeddings."""
-    runs = simulate_runs(document_size=None).rename(columns={"n_params": "params"})
+    runs = simulate_runs(document_size=None).rename(columns={"n_params": "params", "d_chars": "tokens"})
     runs.to_csv(tmp_path / "runs.csv", index=False)
-    rule = ["--fit", RULE.model_dump_json(), "--rename", "n_params=params"]
+    rule = ["--fit", RULE.model_dump_json(), "--rename", "n_params=params", "d_chars=tokens"]
     main([str(tmp_path / "runs.csv"), "--out", str(tmp_path), *rule])
     told = capsys.readouterr().out
-    assert told.splitlines()[1] == "N counts the column params, D characters."
+    assert told.splitlines()[1] == "N counts the column params, D the column tokens, losses are nats per token."
+    assert "characters" not in told
     for words in (
         "by the estimator fit_of_fits: alpha",
         "D_E(0): ",

@@ -171,6 +171,10 @@ def reservations(cells: pd.DataFrame, seeds: int) -> list[str]:
         )
     if seeds < 3:
         sentences.append(f"There {'is one seed' if seeds == 1 else 'are two seeds'}: the noise is pooled over cells.")
+    if cells["source"].nunique() == 1:
+        sentences.append("There is one source of pre-training: whether sources share α or β was not asked.")
+    if cells["pretrain_tokens"].nunique() == 1:
+        sentences.append("All models were pre-trained equally long: how D_T grows with that length was not asked.")
     decades = np.log10(cells["n_params"].max() / cells["n_params"].min())
     sentences.append(f"The sizes span {decades:.1f} decades of N. Beyond them the law is an extrapolation.")
     return sentences

@@ -13,7 +13,7 @@ not).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,12 @@ from workflow_scripts.laws.summary import draws_table, summarise
 from workflow_scripts.sections import Fit
 
 
-def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path, n_column: str = "n_params") -> dict[str, Any]:
-    """Writes the five files into `out`; returns what `transfer_law.json` holds."""
+def write_results(
+    runs: pd.DataFrame, fitted: Fitted, out: Path, renamed: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Writes the five files into `out`; returns what `transfer_law.json` holds.  `renamed`: name here -> in the table."""
     simulated = is_simulated(runs)
-    law = {"simulated": simulated, **summarise(fitted, n_column)}
+    law = {"simulated": simulated, **summarise(fitted, renamed)}
     tables = {
         "effective_data": fitted.table,
         "scratch_curves": scratch_curves(fitted),
@@ -84,7 +86,8 @@ def sentences(law: dict[str, Any]) -> str:
         lines += [f"{source}: {fit['status']}"] if fit["k"]["estimate"] is None else _law_lines(source, fit)
         lines += [f"  ! {warning}" for warning in fit["warnings"]]
     lines += across_sources(law["across_sources"])
-    counts = f"N counts {law['conventions']['N']}, D {law['conventions']['D']}."
+    counted = law["conventions"]
+    counts = f"N counts {counted['N']}, D {counted['D']}, losses are {counted['losses']}."
     return "\n".join([*([SIMULATED] if law["simulated"] else []), counts, *lines])
 
 
@@ -93,14 +96,14 @@ def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
     proportionality = _rounded(fit["r_squared_of_proportionality"], ".3f")
     return [
         f"{source}: D_T = {k['estimate']:.3g} * D_F^{alpha['estimate']:.3f} * N^{beta['estimate']:.3f}"
-        f"  (characters; {fit['n_cells']} cells, {fit['n_uncensored']} of them uncensored, status {fit['status']})",
+        f"  ({fit['n_cells']} cells, {fit['n_uncensored']} of them uncensored, status {fit['status']})",
         f"  95 %: k {in_words(k, '.3g')}, alpha {in_words(alpha, '.3f')}, beta {in_words(beta, '.3f')}",
         f"  data counts (D_E / D_F) {_multipliers(fit['data_multiplier'])}",
         f"  R2 of ln D_E {_rounded(fit['r_squared'], '.3f')}; of D_E = c D_F alone {proportionality}",
         "  D_T of the largest size, predicted from the smaller ones: missed by a factor"
         f" {_rounded(fit['largest_size_error_factor'], '.2f')}; of the largest D_F:"
         f" {_rounded(fit['largest_d_f_error_factor'], '.2f')}",
-        f"  on held-out cells, in nats: {_held_out(fit['alternatives'])}",
+        f"  losses of held-out cells are missed by: {_held_out(fit['alternatives'])}",
         *[f"  by the estimator {name}: {_exponents(other)}" for name, other in fit["estimators"].items()],
         f"  no fine-tuning data count as D_E(0): {_by_size(fit['effective_data']['zero_shot'], _zero_shot)}",
         f"  D(N), as good as infinite data: {_by_size(fit['effective_data']['sufficient_data'], _sufficient)}",
@@ -137,7 +140,7 @@ def _axis_of_p(axis: dict[str, Any] | None) -> list[str]:
     return [
         f"  over P, {len(axis['pretrain_tokens'])} lengths of pre-training: D_T = {axis['k']['estimate']:.3g} * D_F^{alpha}"
         f" * N^{beta} * P^{gamma}, gamma {in_words(axis['gamma'], '.3f')}",
-        f"  on held-out cells of all P, in nats: {_held_out(axis['alternatives'])}",
+        f"  losses of held-out cells of all P are missed by: {_held_out(axis['alternatives'])}",
     ]
 
 
@@ -146,7 +149,7 @@ def _multipliers(found: list[dict[str, Any]]) -> str:
         f"{_rounded(one['estimate'], '.3g')} times ({in_words(one, '.3g')}) at N = {one['n_params']:,.0f}"
         for one in found
     ]
-    return f"{', '.join(times)}, with {found[0]['d_f']:,.0f} characters"
+    return f"{', '.join(times)}, with D_F = {found[0]['d_f']:,.0f}"
 
 
 def _held_out(alternatives: dict[str, Any]) -> str:
@@ -190,8 +193,7 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(explain(error, given)) from error
     except RunsError as error:
         raise SystemExit(str(error)) from error
-    n_column = next((there for there, here in names.items() if here == "n_params"), "n_params")
-    law = write_results(runs, fitted, arguments.out, n_column)
+    law = write_results(runs, fitted, arguments.out, {here: there for there, here in names.items()})
     words = sentences(law)
     lost = [source for source, found in law["sources"].items() if found["status"] == "not converged"]
     if lost and not arguments.allow_no_law:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,17 @@ from workflow_scripts.laws.transfer_law import Law, fit_from_many_starts, missed
 
 DEFAULT = "censored weighted nonlinear least squares of ln D_E"
 COEFFICIENTS = ("ln_k", "alpha", "beta")
+CONVENTIONS = {"N": "the column n_params, without embeddings", "D": "characters", "losses": "nats per token"}
+COUNTED = {"N": "n_params", "D": "d_chars", "losses": "test_loss"}
+"""The columns that these are read from."""
 REACH = 10.0
 """The factor beyond the cells at which the spread of D_T's prediction is told."""
 
 
-def summarise(fitted: Fitted, n_column: str = "n_params") -> dict[str, Any]:
+def summarise(fitted: Fitted, renamed: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The content of `transfer_law.json`: a law for each source, and the noise that the intervals come from.
 
-    `n_column` is what the column of N was called in the table; what a user's own column counts, only they know.
+    `renamed` (name here -> name in the table): what a user's own column counts, only they know.
     """
     cells = fitted.cells[fitted.unit]
     zero_shot, degrees = cells.noise.zero_shot
@@ -37,11 +41,8 @@ def summarise(fitted: Fitted, n_column: str = "n_params") -> dict[str, Any]:
         "across_sources": across_sources(fitted),
         "set_aside": fitted.set_aside,
         "curves": [curve for unit, one in fitted.cells.items() for curve in _curves(unit, one)],
-        "conventions": {
-            "N": f"the column {n_column}" + (", without embeddings" if n_column == "n_params" else ""),
-            "D": "characters",
-            "losses": "nats per token",
-        },
+        "conventions": CONVENTIONS
+        | {what: f"the column {renamed[name]}" for what, name in COUNTED.items() if name in (renamed or {})},
         "noise": {
             "nats_per_token": cells.noise.deviations() | {"zero_shot": zero_shot if degrees else None},
             "from_seeds": cells.noise.from_seeds,
