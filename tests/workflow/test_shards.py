@@ -64,7 +64,8 @@ def test_a_source_of_thousands_of_files_is_read(pristine, tmp_path):
     for number in range(FILES):
         (project.folder / path / f"{number}.jsonl").write_text(line)
     many = {"kind": "files", "path": f"{path}/*.jsonl"}
-    project.change(corpora={"python": {"functions": many}})
+    english = {"words": {"kind": "files", "path": "english.jsonl"}}
+    project.change(corpora={"english": english, "python": {"functions": many}})
     code, output = project.snakemake("results/tiny/corpora/python/functions.json")
     assert code == 0, output
     counts = read_json(project.results("corpora/python/functions.json"))
