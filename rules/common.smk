@@ -1,5 +1,4 @@
 # What the stages' rules share: the experiment, the identities of code, the jobs of the grid.
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.corpora.shards import shards_of
 from workflow_scripts.experiment import ConfigurationError, Experiment
-from workflow_scripts.files import read_json, written
+from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
 from workflow_scripts.store import canonical_json
 from workflow_scripts.training.estimate import ALLOCATION
@@ -156,21 +155,6 @@ def shard_files(folder, suffix, of=""):
     return [f"{RESULTS}/{folder}/{shard}.{suffix}" for shard in ALL_SHARDS if shard.startswith(of)]
 
 
-# Names that steps read from a file written at the start, since a command line holds no thousands of them: list -> names.
-LISTS = {"shards": ALL_SHARDS}
-for corpus in CORPORA:
-    LISTS[f"tokenizer/{corpus}"] = [shard for shard in ALL_SHARDS if shard.startswith(f"{corpus}/")]
-    LISTS[f"join/{corpus}"] = shard_files("tokens/encoded", "arrow", f"{corpus}/")
-for (corpus, source), shards in SHARDS.items():
-    LISTS[f"count/{corpus}/{source}"] = shard_files("corpora/documents", "json", f"{corpus}/{source}/")
-    LISTS |= {f"clean/{corpus}/{source}/{shard}": files for shard, files in shards.items()}
-
-
-def listed(name):
-    """The file of a list, for a rule's `params`."""
-    return f"{RESULTS}/lists/{name}"
-
-
 def trained_on(folder):
     """What training on a folder of the stage `tokens` waits for."""
     return [f"{RESULTS}/tokens/{folder}/manifest.json", f"{RESULTS}/tokens/capacity.json"] if folder in TOKENS else []
@@ -195,9 +179,6 @@ def start_work():
         sys.exit(f"Another Snakemake (process {owner(lock)}) is at work in this folder: wait for it, or stop it.")
     if MISSING:
         sys.exit("\n".join(MISSING))
-    for name, lines in LISTS.items():
-        with written(listed(name)) as temporary:
-            temporary.write_bytes(os.fsencode("".join(f"{line}\n" for line in lines)))
     specifications = {run.folder: EXPERIMENT.specification(run) for run in EXPERIMENT.runs}
     drop_outdated(Path(PLAN).parent, specifications, TRAINER_CODE)
     write_plan(Path(PLAN), {run.folder: expected_cost(EXPERIMENT, run) for run in EXPERIMENT.runs})

@@ -37,11 +37,10 @@ rule clean:
         runtime=60,
     params:
         source=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].model_dump_json(),
-        files=listed("clean/{corpus}/{source}/{shard}"),
         code=code_hash("workflow_scripts.corpora.clean"),
     shell:
         "python -m workflow_scripts.corpora.clean --source {params.source:q} --corpus {wildcards.corpus}"
-        " --name {wildcards.source} --input @{params.files} --out {output.documents} --counts {output.counts}"
+        " --name {wildcards.source} --input {input:q} --out {output.documents} --counts {output.counts}"
         " 2>&1 | tee {log} >&2"
 
 
@@ -56,10 +55,10 @@ rule count:
     conda:
         ENVIRONMENT
     params:
-        counts=listed("count/{corpus}/{source}"),
         code=code_hash("workflow_scripts.corpora.count"),
     shell:
-        "python -m workflow_scripts.corpora.count --counts @{params.counts} --out {output} 2>&1 | tee {log} >&2"
+        "printf '%s\\n' {input:q} | python -m workflow_scripts.corpora.count --counts @/dev/stdin --out {output}"
+        " 2>&1 | tee {log} >&2"
 
 
 rule fingerprint:
@@ -96,13 +95,13 @@ rule split:
         runtime=120,
     params:
         corpora=subpath(output.counts, parent=True),
-        shards=listed("shards"),
+        shards=ALL_SHARDS,
         target=EXPERIMENT.target,
         shares=f"--validation {EXPERIMENT.splits.validation} --test {EXPERIMENT.splits.test}",
         code=code_hash("workflow_scripts.corpora.split"),
     shell:
-        "python -m workflow_scripts.corpora.split --corpora {params.corpora} --shards @{params.shards}"
-        " --target {params.target} {params.shares} --counts {output.counts} 2>&1 | tee {log} >&2"
+        "printf '%s\\n' {params.shards} | python -m workflow_scripts.corpora.split --corpora {params.corpora}"
+        " --shards @/dev/stdin --target {params.target} {params.shares} --counts {output.counts} 2>&1 | tee {log} >&2"
 
 
 rule corpora_report:

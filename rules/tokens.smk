@@ -1,11 +1,11 @@
 # documents -> one tokenizer; tokens, shard by shard -> a flat token file a corpus and split; mixtures of corpora.
-OF_TOKENIZER = EXPERIMENT.tokenizer.corpus  # what it is trained on, if it is
+OF_TOKENIZER = f"{EXPERIMENT.tokenizer.corpus}/"  # the shards it is trained on: none if it is not trained
 
 
 rule tokenizer:
     input:
-        documents=shard_files("corpora/documents", "parquet", f"{OF_TOKENIZER}/"),
-        splits=shard_files("corpora/splits", "parquet", f"{OF_TOKENIZER}/"),
+        documents=shard_files("corpora/documents", "parquet", OF_TOKENIZER),
+        splits=shard_files("corpora/splits", "parquet", OF_TOKENIZER),
         files=[f"{files}/vocab.json", f"{files}/merges.txt"] if (files := EXPERIMENT.tokenizer.files) else [],
     output:
         tokenizer=f"{RESULTS}/tokens/tokenizer.json",
@@ -18,16 +18,12 @@ rule tokenizer:
         mem_mb=4000,
         runtime=60,
     params:
-        origin=(
-            f"--files {shlex.quote(files)}"
-            if files
-            else f"--corpora {RESULTS}/corpora"
-            + (f" --shards @{listed(f'tokenizer/{OF_TOKENIZER}')}" if OF_TOKENIZER in CORPORA else "")
-        ),
+        shards=[shard for shard in ALL_SHARDS if shard.startswith(OF_TOKENIZER)],
+        origin=f"--files {shlex.quote(files)}" if files else f"--corpora {RESULTS}/corpora --shards @/dev/stdin",
         vocab_size=EXPERIMENT.tokenizer.vocab_size,
         code=code_hash("workflow_scripts.tokens.tokenizer"),
     shell:
-        "python -m workflow_scripts.tokens.tokenizer {params.origin}"
+        "printf '%s\\n' {params.shards} | python -m workflow_scripts.tokens.tokenizer {params.origin}"
         " --vocab-size {params.vocab_size} --out {output.tokenizer} --manifest {output.manifest} 2>&1 | tee {log} >&2"
 
 
@@ -69,10 +65,9 @@ rule join:
         runtime=120,
     params:
         folder=subpath(output.manifest, parent=True),
-        shards=listed("join/{corpus}"),
         code=code_hash("workflow_scripts.tokens.join"),
     shell:
-        "python -m workflow_scripts.tokens.join --shards @{params.shards}"
+        "printf '%s\\n' {input.shards} | python -m workflow_scripts.tokens.join --shards @/dev/stdin"
         " --tokenizer {input.tokenizer} --out-dir {params.folder} 2>&1 | tee {log} >&2"
 
 

