@@ -61,8 +61,8 @@ def test_every_cell_of_the_law_has_its_verdict_and_probability(html: str, laws_f
 
 
 def verdicts(cells: pd.DataFrame) -> pd.DataFrame:
-    """One D_F hurts, one is undecided, at one nothing is known; of the other sampling unit, nothing."""
-    here = cells["unit"] == "excerpt"
+    """One D_F hurts, one is undecided, at one nothing is known, the others help; the other sampling unit is left out."""
+    cells, here = cells.assign(verdict="helps"), cells["unit"] == "excerpt"
     at = [here & (cells["d_f"] == d_f) for d_f in (6_000, 10_000, 20_000)]
     columns = ["verdict", "probability_of_help", "probability_of_harm"]
     for row, values in zip(
