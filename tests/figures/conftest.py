@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.simulated_curves import simulate_learning_curves
 from workflow_scripts.figures import FIGURES, report
 from workflow_scripts.files import write_json
 from workflow_scripts.laws.bootstrap import fit_runs
@@ -21,7 +22,7 @@ from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.scaling.command import fit_table
 from workflow_scripts.laws.scaling.learning_curves import read_points
 from workflow_scripts.laws.scaling.table import choose
-from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_runs
+from workflow_scripts.laws.simulate import simulate_runs
 from workflow_scripts.sections import Fit
 
 

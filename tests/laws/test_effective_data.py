@@ -64,11 +64,15 @@ def test_a_plateau_gives_the_geometric_middle_and_the_whole_interval():
     flat = (runs.arm == "scratch") & (runs.n_params == 6144) & runs.d_chars.isin([20_000, 35_000, 60_000])
     runs.loc[flat, "test_loss"] = 4.4
     runs.loc[(runs.arm == "finetune") & (runs.n_params == 6144) & (runs.d_chars == 10_000), "test_loss"] = 4.4
-    cell = only(fit_runs(check_runs(runs), RULE).table, 6144, 10_000)
+    fitted = fit_runs(check_runs(runs), RULE)
+    cell = only(fitted.table, 6144, 10_000)
     assert cell.d_e == pytest.approx(np.sqrt(20_000 * 60_000))
     assert cell.d_e_gap == pytest.approx(3.0)
     assert cell.d_e_low <= 20_001
     assert cell.d_e_high >= 59_999
+    design = fitted.laws[0].design
+    (deviation,) = design.deviation[(design.n_params == 6144) & (design.d_f == 10_000)]
+    assert deviation >= np.log(3) / np.sqrt(12), "its width is part of its weight in the law"
 
 
 def test_cells_read_from_a_scratch_run_at_its_budget_are_upper_limits():

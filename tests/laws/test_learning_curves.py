@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.simulated_curves import simulate_learning_curves
 from workflow_scripts.laws.runs import RunsError, check_runs
 from workflow_scripts.laws.scaling.allocation import envelopes, exponent
 from workflow_scripts.laws.scaling.catalogue import (
@@ -30,7 +31,7 @@ from workflow_scripts.laws.scaling.learning_curves import (
     steps_to_losses,
 )
 from workflow_scripts.laws.scaling.table import Absent, Case, Choice
-from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_runs
+from workflow_scripts.laws.simulate import simulate_runs
 
 CHOICE = Choice("n_params", "flops", "excerpt")
 SURFACE = {"E": 1.8, "A": 480.0, "B": 2000.0, "alpha": 0.35, "beta": 0.37}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,7 @@ def test_the_better_source_and_the_smallest_size_that_reaches_the_target_are_nam
 
 
 def test_the_step_to_the_next_size_is_worth_the_data_that_closes_the_gap(exact):
+    """Of the loss: `10x model ~ 100x data` equates D_T, and forgets that more D_F adds itself to D_E."""
     row = plan.exchange(exact, _question(sizes=(34_656.0, 86_400.0))).rows[0]
     assert (row["n_params"], row["larger"]) == (34_656, 86_400)
     with_more = exact.loss("english", 34_656, 20_000 + row["more_characters"]["estimate"])[0]
@@ -306,6 +308,19 @@ def test_the_section_of_the_report_is_a_table_with_sentences(laws):
     assert len(section["rows"]) == 3 * len(SIZES)
     assert {len(row) for row in section["rows"]} == {len(section["columns"])}
     assert section["sentences"][0].startswith("With 20,000 characters the lowest loss")
+
+
+def test_the_section_splits_the_compute_of_the_largest_model_or_says_why_not(laws, tmp_path):
+    """The ratio of pre-training to fine-tuning was asked of the command alone; without FLOPs the rest must stay."""
+    told = " ".join(plan.report_section(laws)["sentences"])
+    assert "Pre-training and fine-tuning the largest size takes " in told
+    assert "There pre-training takes " in told
+    shutil.copytree(laws, tmp_path / "laws")
+    read_runs(laws / "runs.parquet").drop(columns="flops").to_parquet(tmp_path / "laws/runs.parquet")
+    section = plan.report_section(tmp_path / "laws")
+    said_why = "cannot be said: the table of runs has no column flops"
+    assert any(said_why in sentence for sentence in section["sentences"])
+    assert len(section["rows"]) == len(SIZES) * 3
 
 
 def test_planning_needs_no_torch():

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.simulated_curves import simulate_learning_curves
 from workflow_scripts.laws.__main__ import main
 from workflow_scripts.laws.runs import NEEDED
 from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, PUBLISHED
 from workflow_scripts.laws.scaling.command import sentences
-from workflow_scripts.laws.simulate import simulate_learning_curves, simulate_runs
+from workflow_scripts.laws.simulate import simulate_runs
 
 PRETRAINING = {"E": 1.5, "A": 20.0, "B": 900.0, "alpha": 0.3, "beta": 0.4}
 

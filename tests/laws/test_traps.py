@@ -14,7 +14,6 @@ from benchmarks.coverage import SETTINGS
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.claims import claims, overall
 from workflow_scripts.laws.effective_data import Cells, collect_cells, describe_cells
-from workflow_scripts.laws.fit import sentences
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.laws.sources import across_sources
@@ -49,11 +48,22 @@ def test_the_covariance_is_that_of_draws_and_the_three_are_correlated(law):
 
 
 def test_data_is_counted_in_characters_not_tokens():
-    """`D_F in tokens` is wrong: twice the characters a token, at the same characters, change nothing."""
+    """`D_F in tokens` is wrong: k goes with the unit of D_F as k D_F^alpha must, and tokens a character change nothing."""
+    runs = simulate_runs(noise=QUIET, document_size=None)
+    thrice = runs.assign(d_chars=runs.d_chars * 3)
+    rule = RULE.model_copy(update={"d_f": (18_000, 180_000)})
+    law, in_thirds = (fit_runs(check_runs(table), of).laws[0].best.law for table, of in ((runs, RULE), (thrice, rule)))
+    assert in_thirds.alpha[0] == pytest.approx(law.alpha[0], abs=1e-6)
+    assert in_thirds.ln_k[0] == pytest.approx(law.ln_k[0] + (1 - law.alpha[0]) * np.log(3), abs=1e-4)
+
+
+@pytest.mark.parametrize(("bytes_per_token", "warned"), [(1.5, True), (3.3, False)])
+def test_a_tiny_vocabulary_is_told(bytes_per_token, warned):
+    """Losses in nats per token of one byte or two are not those of the papers; nor are k and N without embeddings."""
     runs = simulate_runs(document_size=None)
-    longer = runs.assign(d_tokens=runs.d_tokens // 2)
-    one, other = (fit_runs(check_runs(table), RULE).laws[0].best.law for table in (runs, longer))
-    assert one.ln_k[0] == other.ln_k[0]
+    runs["d_bytes"] = runs.d_tokens * bytes_per_token
+    (fit,) = summarise(fit_runs(check_runs(runs), RULE))["sources"].values()
+    assert any("A token is 1.5 bytes: a tiny vocabulary" in sentence for sentence in fit["warnings"]) == warned
 
 
 def test_effective_data_is_additive():
@@ -79,13 +89,6 @@ def test_cells_that_land_in_one_wide_gap_are_told():
     runs = simulate_runs(scratch=(6_000, 60_000, 600_000), document_size=None)
     (fit,) = summarise(fit_runs(check_runs(runs), RULE))["sources"].values()
     assert any("from-scratch D that differ by up to a factor 10" in sentence for sentence in fit["warnings"])
-
-
-def test_nothing_is_said_about_model_size_being_worth_data(law):
-    """`10x model ~ 100x data` equates D_T, not loss: the summary does not repeat it."""
-    words = sentences({"simulated": True, **law})
-    assert "100x" not in words
-    assert "factor" in words
 
 
 def test_both_directions_of_prediction_are_judged(law):

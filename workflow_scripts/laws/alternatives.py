@@ -15,7 +15,8 @@ import numpy as np
 from workflow_scripts.laws.bootstrap import Fitted, SourceFit
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.likelihood import Terms, maximise, maximise_from_many
-from workflow_scripts.laws.loss_laws import Losses, LossLaw, fit_losses, laws_of_losses
+from workflow_scripts.laws.loss_laws import FAILED, Losses, fit_losses
+from workflow_scripts.laws.scaling.law import Law
 from workflow_scripts.laws.transfer_law import start_of
 
 NAMES = ("level", "alpha", "beta", "gamma")
@@ -44,7 +45,7 @@ def compare(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         for name, exponents in TITLES.items()
         if "gamma" not in exponents or fit.design.pretrain_tokens is not None
     }
-    laws |= {name: _law_of_loss(law, losses, fit, scored) for name, law in laws_of_losses(losses).items()}
+    laws |= {name: _law_of_loss(law, losses, fit, scored) for name, law in losses.laws().items()}
     return {
         "n_cells": int(scored.sum()),
         "rms_of_seed_noise": float(np.sqrt(noise[scored].mean())) if scored.any() else None,
@@ -57,15 +58,14 @@ def _losses(cells: Cells, fit: SourceFit) -> Losses:
     points = cells.scratch[cells.scratch.n_params.isin(tuned.n_params)]
     return Losses(
         tuned=tuned.test_loss.to_numpy(),
-        at_most=tuned.hit_budget.to_numpy(dtype=bool),
+        at_budget=tuned.hit_budget.to_numpy(dtype=bool),
         d_f=fit.design.d_f,
         n_params=fit.design.n_params,
         pretrain_tokens=fit.design.pretrain_tokens,
         scratch=points.test_loss.to_numpy(),
-        scratch_at_most=points.hit_budget.to_numpy(dtype=bool),
+        scratch_at_budget=points.hit_budget.to_numpy(dtype=bool),
         d=points.d.to_numpy(float),
         scratch_n_params=points.n_params.to_numpy(float),
-        transfer=start_of(fit.best.law, fit.design)[0],
     )
 
 
@@ -80,17 +80,18 @@ def _held_out(fit: SourceFit, scored: np.ndarray) -> Iterator[tuple[str, np.ndar
 
 
 def held_out_error(
-    predicted: np.ndarray, measured: np.ndarray, chosen: np.ndarray, converged: np.ndarray
+    predicted: np.ndarray, measured: np.ndarray, chosen: np.ndarray, fitted: np.ndarray, on_a_bound: np.ndarray
 ) -> dict[str, Any]:
     """Of losses `predicted` (folds, cells), NaN where the law says nothing, over those `chosen`, alike (folds, cells).
 
-    A fold whose fit has not `converged` (folds,) says nothing, and is counted.
+    A fold that could not be `fitted` (folds,) says nothing; it is counted, as are fits that ended `on_a_bound` (folds,).
     """
-    away = np.where(converged[:, None], predicted - measured, np.nan)[chosen]
+    away = np.where(fitted[:, None], predicted - measured, np.nan)[chosen]
     known = len(away) > 0 and np.isfinite(away).all()
     return {
         "n_cells": int(chosen.sum()),
-        "n_not_converged": int((~converged).sum()),
+        "n_failed": int((~fitted).sum()),
+        "n_on_a_bound": int((fitted & on_a_bound).sum()),
         "rms_nats": float(np.sqrt((away**2).mean())) if known else None,
     }
 
@@ -112,12 +113,14 @@ def _law_of_d_t(
         known = [np.linalg.matrix_rank(terms.values[~fold]) == len(own) for fold in folds]
         loss = loss_at(cells, fit.chosen, terms.log_d_e(found.coefficients))
         predicted = np.where(np.array(known)[:, None], loss, np.nan)
-        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, found.converged)
+        on_a_bound = found.on_bound.any(axis=1)
+        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, found.converged, on_a_bound)
     ln_k = start[0] - start[1:] @ logs.mean(axis=1)[[NAMES.index(name) - 1 for name in exponents]]
     return {
         "equation": " ".join(["D_T = k", *(FACTORS[name] for name in exponents)]),
         "coefficients": {"ln_k": float(ln_k)} | dict(zip(exponents, start[1:].tolist(), strict=True)),
         "status": best.status,
+        "problems": [],
         "starts": {"tried": best.starts, "agreed": best.agreed},
         "held_out": held_out,
     }
@@ -136,19 +139,20 @@ def loss_at(cells: Cells, chosen: np.ndarray, log_d_e: np.ndarray) -> np.ndarray
     return loss
 
 
-def _law_of_loss(law: LossLaw, losses: Losses, fit: SourceFit, scored: np.ndarray) -> dict[str, Any]:
-    everything = np.ones(len(losses.tuned), dtype=bool)
-    best = fit_losses(law, losses, everything)
+def _law_of_loss(law: Law, losses: Losses, fit: SourceFit, scored: np.ndarray) -> dict[str, Any]:
+    best = fit_losses(law, losses, np.ones(len(losses.tuned), dtype=bool))
     held_out = {}
     for name, folds in _held_out(fit, scored):
         refits = [fit_losses(law, losses, ~fold, best) for fold in folds]
-        converged = np.array([refit.status != "not converged" for refit in refits])
+        fitted = np.array([refit.status != FAILED for refit in refits])
+        on_a_bound = np.array([refit.status == "on a bound" for refit in refits])
         predicted = np.stack([refit.predicted for refit in refits])
-        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, converged)
+        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, fitted, on_a_bound)
     return {
-        "equation": law.equation,
-        "coefficients": best.coefficients,
+        "equation": f"{law.equation}{'' if 'N' in law.variables else ' at each N'} ({law.source})",
+        "coefficients": best.coefficients(),
         "status": best.status,
-        "starts": {"tried": best.starts, "agreed": best.agreed},
+        "problems": list(best.problems),
+        "starts": best.starts,
         "held_out": held_out,
     }

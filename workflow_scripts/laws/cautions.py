@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.laws.bootstrap import ADVICE, Fitted, SourceFit
+from workflow_scripts.laws.loss_laws import FAILED
 
 ENOUGH_CELLS = 20
 ENOUGH_DECADES = {"D_F": 1.0, "N": 1.5}
@@ -25,6 +26,7 @@ TINY_TOKENS = 2.5
 """Bytes a token: GPT-2's has 3 and more on Python."""
 CLEARLY, CLEARLY_NATS = 0.8, 0.001
 """A rival law is better where its error on held-out cells is this share of the transfer law's, and this much less."""
+UNFITTED = ("not converged", FAILED)
 WIDE_REACH = 3.0
 """A factor that D_T may be off by ten times beyond the cells."""
 
@@ -77,7 +79,7 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
         elif miss > LARGE_MISS:
             yield f"Fitted to the smaller {axis}s, the law misses D_T of the largest by a factor {miss:.2f}."
     yield from _lost_refits(summary)
-    judged = {name: law for name, law in summary["alternatives"]["laws"].items() if law["status"] != "not converged"}
+    judged = {name: law for name, law in summary["alternatives"]["laws"].items() if law["status"] not in UNFITTED}
     errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in judged.items()}
     known = {name: error for name, error in errors.items() if error is not None}
     best = min(known, key=known.__getitem__, default="transfer_law")
@@ -95,12 +97,13 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def _lost_refits(summary: dict[str, Any]) -> Iterator[str]:
-    """Rival laws without a verdict, because a fit did not converge."""
+    """Rival laws without a verdict, because a fit could not be made."""
     for law in summary["alternatives"]["laws"].values():
-        lost = sum(error["n_not_converged"] for error in law["held_out"].values())
-        if law["status"] == "not converged" or lost:
-            what = "the cells" if law["status"] == "not converged" else f"{lost} parts of the cells"
-            yield f"{law['equation']} did not converge on {what}: it is not judged there."
+        lost = sum(error["n_failed"] for error in law["held_out"].values())
+        if law["status"] in UNFITTED:
+            yield f"{law['equation']} could not be fitted to the cells. {' '.join(law['problems'])}".rstrip()
+        elif lost:
+            yield f"{law['equation']} could not be fitted to {lost} parts of the cells: it is not judged there."
 
 
 def _holds_zero(interval: dict[str, float | None]) -> bool:

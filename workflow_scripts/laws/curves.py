@@ -108,7 +108,7 @@ class PowerLaw:
     exponent: np.ndarray
     reference: float
     on_bound: np.ndarray
-    """The exponent lies on the edge of the search, or the best scale is zero."""
+    """The exponent lies on the edge of the search, or the best scale or floor is zero."""
 
     def loss(self, d: np.ndarray) -> np.ndarray:
         return self.floor + self.scale * (d / self.reference) ** -self.exponent
@@ -155,7 +155,7 @@ def fit_power_law(d: np.ndarray, loss: np.ndarray, weights: np.ndarray) -> Power
         right, at_right = np.where(better, kept, new), np.where(better, at_kept, at_new)
     exponent = np.exp((low + high) / 2)
     floor, scale, _ = _linear(ratio, loss, weights, exponent)
-    on_bound = (best == 0) | (best == len(EXPONENTS) - 1) | (scale <= 0)
+    on_bound = (best == 0) | (best == len(EXPONENTS) - 1) | (scale <= 0) | (floor <= 0)
     return PowerLaw(floor, scale, exponent, reference, on_bound)
 
 

@@ -224,9 +224,11 @@ def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     """Covariance (tuned, tuned) of the noise of ln D_E, and dL/dlnD (tuned,) in nats at each cell, to first order.
 
     The noise of a cell and of the two points that bracket it, over the slope of the curve's power law (smoother than
-    the slope between two points); outside the curve, of its last point.
+    the slope between two points); outside the curve, of its last point.  On a plateau D_E may lie anywhere: the variance
+    of a uniform distribution over it is added.
     """
     n_points, n_cells = len(cells.scratch), len(cells.tuned)
+    plateau = np.zeros(n_cells)
     through = np.zeros((n_cells, n_points + n_cells))
     slope = np.empty(n_cells)
     for curve in cells.curves:
@@ -234,6 +236,8 @@ def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         target = cells.tuned.test_loss.to_numpy()[curve.cells]
         found = invert(curve.log_d, curve.clean(loss), target)
         at = np.clip((found.low + found.high) / 2, curve.log_d[0], curve.log_d[-1])
+        inside = np.isfinite(found.low)
+        plateau[curve.cells[inside]] = found.high[inside] - found.low[inside]
         law = curve.power_law(loss) or fit_power_law(np.exp(curve.log_d), loss, curve.n_seeds)
         slope[curve.cells] = law.slope(np.exp(at))
         through[curve.cells, n_points + curve.cells] = 1.0
@@ -241,7 +245,7 @@ def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         through[curve.cells, curve.points[found.right]] -= found.share
     noise = through @ cells.noise.covariance() @ through.T
     steep_enough = np.maximum(np.abs(slope), np.sqrt(np.diag(noise)) / WIDEST)
-    return noise / np.outer(steep_enough, steep_enough), -steep_enough
+    return noise / np.outer(steep_enough, steep_enough) + np.diag(plateau**2 / 12), -steep_enough
 
 
 def describe_cells(cells: Cells, tolerance: float, low_data_share: float) -> pd.DataFrame:

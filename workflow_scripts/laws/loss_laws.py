@@ -1,27 +1,33 @@
-"""Laws of the fine-tuned loss that do without effective data, or carry it inside: least squares in nats per token.
+"""Laws of the fine-tuned loss that do without effective data, or carry it inside, fitted to the cells of a source.
 
-Each was proposed for transfer; `alternatives.py` sets them against the transfer law on held-out cells.  Axes are
-centred, so that no fit depends on units.
+Each was proposed for transfer and stands in `scaling/catalogue.py`; `alternatives.py` sets them against the transfer
+law on held-out cells.  Runs at their budget, whose losses are too high, are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import least_squares
 
-BOUND = 1000.0
-"""No coefficient is looked for beyond this."""
-FLATTEST = 0.01
-"""An exponent that must differ from zero, or its term and the constant beside it are one."""
-STATUSES = ("ok", "on a bound", "not converged")
-"""Of a fit, from good to bad."""
-AT_BOUND = 1e-4
-AGREEMENT = 1e-6
+from workflow_scripts.laws.percentiles import finite
+from workflow_scripts.laws.scaling.catalogue import (
+    TUNED_OF_N,
+    TUNED_OF_P,
+    TUNED_WITH_GAP,
+    TUNED_WITH_GAP_AND_FLOOR,
+    UNIFIED_D_E,
+    UNIFIED_D_T,
+)
+from workflow_scripts.laws.scaling.fit import Fit, fit
+from workflow_scripts.laws.scaling.law import Law, LawError
+
+LAWS = {"zhang": TUNED_OF_N, "unified_d_e": UNIFIED_D_E, "unified_d_t": UNIFIED_D_T}
+LAWS_OF_P = {"zhang_p": TUNED_OF_P, "mikami": TUNED_WITH_GAP, "barnett": TUNED_WITH_GAP_AND_FLOOR}
+"""Without N: each N has its own coefficients."""
 ALL = "all"
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -29,195 +35,100 @@ class Losses:
     """Mean losses in nats per token, and where they lie: tuned cells (cells,), from-scratch points (points,)."""
 
     tuned: np.ndarray
-    at_most: np.ndarray
-    """(cells,): stopped at the budget, so that the loss is an upper bound: a law may lie below it, not above."""
+    at_budget: np.ndarray
+    """(cells,)"""
     d_f: np.ndarray
     n_params: np.ndarray
     pretrain_tokens: np.ndarray | None
     scratch: np.ndarray
-    scratch_at_most: np.ndarray
+    scratch_at_budget: np.ndarray
     """(points,)"""
     d: np.ndarray
     scratch_n_params: np.ndarray
-    transfer: np.ndarray
-    """The transfer law of the cells as level, alpha and beta about their centre: a start for laws that hold it."""
 
+    def laws(self) -> dict[str, Law]:
+        """Those that the cells can tell apart: with P only where it varies."""
+        return LAWS if self.pretrain_tokens is None else LAWS | LAWS_OF_P
 
-@dataclass(frozen=True)
-class LossLaw:
-    equation: str
-    predict: Callable[[np.ndarray], np.ndarray]
-    """Coefficients -> losses of the tuned cells."""
-    starts: np.ndarray
-    """(starts, coefficients)"""
-    lower: np.ndarray
-    """(coefficients,): 0 for amplitudes, which are not negative."""
-    name: Callable[[np.ndarray], dict[str, float]]
-    """Coefficients as the equation has them."""
-    predict_scratch: Callable[[np.ndarray], np.ndarray] | None = None
-    """Coefficients -> losses of the from-scratch points, where the law covers them too."""
-    of_one_n: bool = False
-    """It has no N, so every N has its own coefficients."""
+    def cells(self, law: Law) -> dict[str, np.ndarray]:
+        """The variables of the law, at all cells."""
+        values = {
+            "N": self.n_params,
+            "P": self.pretrain_tokens,
+            "D_F": self.d_f,
+            "D": np.zeros(len(self.tuned)),
+        }
+        return {name: values[name] for name in law.variables}
+
+    def points(self, law: Law, kept: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """What the law is fitted to, losses and variables: the cells `kept`, and the other arm where it covers that."""
+        chosen = kept & ~self.at_budget
+        losses, variables = self.tuned[chosen], {name: values[chosen] for name, values in self.cells(law).items()}
+        if "D" not in variables:
+            return losses, variables
+        beside = {"N": self.scratch_n_params, "D": self.d, "D_F": np.zeros(len(self.d))}
+        exact = ~self.scratch_at_budget
+        return np.append(losses, self.scratch[exact]), {
+            name: np.append(variables[name], beside[name][exact]) for name in variables
+        }
 
 
 @dataclass(frozen=True)
 class FittedLosses:
+    law: Law
+    fits: dict[str, Fit]
+    """By N for a law without N, else under `all`; only those that could be fitted."""
+    problems: tuple[str, ...]
+    """Why the others could not."""
     predicted: np.ndarray
-    """(cells,), NaN where too few cells were kept to say."""
-    found: dict[str, np.ndarray]
-    """N, or `all` -> coefficients as they are fitted."""
-    coefficients: dict[str, Any]
-    """As the equation has them, None where one is infinite; by N for a law of one N."""
-    status: str
-    starts: int
-    agreed: int
+    """(cells,), NaN where no fit says anything."""
+
+    @property
+    def status(self) -> str:
+        """`ok`, `found by one start only` or `on a bound`, the worst of all fits; `failed` if one could not be made."""
+        found = {one.status for one in self.fits.values()}
+        worst = next((status for status in ("on a bound", "found by one start only") if status in found), "ok")
+        return FAILED if self.problems else worst
+
+    @property
+    def starts(self) -> dict[str, int]:
+        fits = self.fits.values()
+        return {
+            "tried": max((one.starts for one in fits), default=0),
+            "agreed": min((one.agreed for one in fits), default=0),
+        }
+
+    def coefficients(self) -> dict[str, Any]:
+        """As the equation has them, None where one is infinite; by N for a law without it."""
+        named = {
+            group: {name: finite(value) for name, value in one.parameters.items()} for group, one in self.fits.items()
+        }
+        return named.get(ALL, {}) if "N" in self.law.variables else named
 
 
-def laws_of_losses(losses: Losses) -> dict[str, LossLaw]:
-    """The laws that the cells can tell apart: those with P only where it varies."""
-    laws = {
-        "zhang": _zhang("L = A N^-alpha D_F^-beta + E (Zhang et al. 2024)", losses, losses.n_params),
-        "unified_d_e": _unified(losses, given=True),
-        "unified_d_t": _unified(losses, given=False),
-    }
-    if losses.pretrain_tokens is None:
-        return laws
-    equation = "L = A P^-alpha D_F^-beta + E at each N (Zhang et al. 2024)"
-    return laws | {
-        "zhang_p": _zhang(equation, losses, losses.pretrain_tokens, of_one_n=True),
-        "mikami": _mikami("L = delta (gamma + P^-alpha) D_F^-beta at each N (Mikami et al. 2021)", losses, False),
-        "barnett": _mikami("L = (A P^-alpha + G) D_F^-beta + E at each N (Barnett 2024)", losses, True),
-    }
-
-
-def _centred(values: np.ndarray) -> tuple[np.ndarray, float]:
-    logs = np.log(values)
-    return logs - logs.mean(), float(logs.mean())
-
-
-def _zhang(equation: str, losses: Losses, axis: np.ndarray, of_one_n: bool = False) -> LossLaw:
-    (x, x_mean), (f, f_mean) = _centred(axis), _centred(losses.d_f)
-
-    def predict(c: np.ndarray) -> np.ndarray:
-        return c[0] + c[1] * np.exp(-c[2] * x - c[3] * f)
-
-    def name(c: np.ndarray) -> dict[str, float]:
-        return {"E": c[0], "ln_A": np.log(c[1]) + c[2] * x_mean + c[3] * f_mean, "alpha": c[2], "beta": c[3]}
-
-    mean, least = losses.tuned.mean(), losses.tuned.min()
-    starts = [[share * least, mean - share * least, slope, slope] for share in (0.1, 0.5, 0.9) for slope in (0.05, 0.3)]
-    return LossLaw(equation, predict, np.array(starts), np.array([0, 0, -BOUND, -BOUND]), name, of_one_n=of_one_n)
-
-
-def _mikami(equation: str, losses: Losses, with_floor: bool) -> LossLaw:
-    (p, p_mean), (f, f_mean) = _centred(losses.pretrain_tokens), _centred(losses.d_f)
-
-    def predict(c: np.ndarray) -> np.ndarray:
-        return np.exp(-c[3] * f) * (c[0] + c[1] * np.exp(-c[2] * p)) + (c[4] if with_floor else 0.0)
-
-    def name(c: np.ndarray) -> dict[str, float]:
-        with np.errstate(divide="ignore"):
-            ln_gap, ln_scale = np.log(c[0]) + c[3] * f_mean, np.log(c[1]) + c[2] * p_mean + c[3] * f_mean
-        common = {"alpha": c[2], "beta": c[3]}
-        if with_floor:
-            return common | {"ln_A": ln_scale, "ln_G": ln_gap, "E": c[4]}
-        return common | {"ln_delta": ln_scale, "gamma": np.exp(ln_gap - ln_scale)}
-
-    mean, size = losses.tuned.mean(), 5 if with_floor else 4
-    starts = [[0.7 * mean, 0.2 * mean, alpha, beta, 0.1 * mean][:size] for alpha in (0.1, 0.5) for beta in (0.05, 0.3)]
-    lower = np.array([0, 0, FLATTEST, -BOUND, 0])[:size]
-    return LossLaw(equation, predict, np.array(starts), lower, name, of_one_n=True)
-
-
-def _unified(losses: Losses, *, given: bool) -> LossLaw:
-    """Kaplan's L(N, D) at D = D_T for fine-tuned runs (Hernandez et al. 2021, section 6.1), or at D_E = D_F + D_T where
-    the data that is `given` counts too.  The paper means it for little data, where both are nearly the same."""
-    (n, n_mean), (f, _) = _centred(losses.n_params), _centred(losses.d_f)
-    log_d, log_d_f = np.log(losses.d), np.log(losses.d_f)
-    middle, scratch_n = float(log_d.mean()), np.log(losses.scratch_n_params) - n_mean
-
-    def surface(c: np.ndarray, n_: np.ndarray, log_d_: np.ndarray) -> np.ndarray:
-        return np.exp(np.exp(c[3]) * np.logaddexp(c[0] - c[2] * n_, c[1] - (log_d_ - middle)))
-
-    def predict(c: np.ndarray) -> np.ndarray:
-        log_d_t = c[4] + c[5] * f + c[6] * n
-        return surface(c, n, np.logaddexp(log_d_f, log_d_t) if given else log_d_t)
-
-    def name(c: np.ndarray) -> dict[str, float]:
-        a_d, ln_k = np.exp(c[3]), c[4] - c[5] * log_d_f.mean() - c[6] * n_mean
-        kaplan = {"a_N": c[2] * a_d, "a_D": a_d, "ln_N_c": c[0] / c[2] + n_mean, "ln_D_c": c[1] + middle}
-        return kaplan | {"ln_k": ln_k, "alpha": c[5], "beta": c[6]}
-
-    starts = [
-        [np.log(losses.scratch.mean()) / a_d - 0.7, np.log(losses.scratch.mean()) / a_d - 0.7, ratio, np.log(a_d)]
-        for a_d in (0.1, 0.3, 0.6)
-        for ratio in (0.5, 1.0, 2.0)
-    ]
-    starts = np.array([[*start, *losses.transfer[:3]] for start in starts])
-    data = "D_E]^a_D, D_E = D_F + k D_F^alpha N^beta" if given else "D_T]^a_D, D_T = k D_F^alpha N^beta"
-    equation = f"L = [(N_c / N)^(a_N / a_D) + D_c / {data} (Hernandez et al. 2021, 6.1)"
-    lower = np.full(7, -BOUND)
-    return LossLaw(equation, predict, starts, lower, name, lambda c: surface(c, scratch_n, log_d))
-
-
-def fit_losses(law: LossLaw, losses: Losses, kept: np.ndarray, near: FittedLosses | None = None) -> FittedLosses:
+def fit_losses(law: Law, losses: Losses, kept: np.ndarray, near: FittedLosses | None = None) -> FittedLosses:
     """Fits to the cells `kept` (cells,), and to the from-scratch points where the law covers them; predicts all cells.
 
-    From every start of the law, or from `near`, a fit to more of the cells.
+    From the grid, or from `near`, a fit to more of the cells.
     """
-    if law.of_one_n:
-        groups = {f"{value:.0f}": losses.n_params == value for value in np.unique(losses.n_params)}
-    else:
+    if "N" in law.variables:
         groups = {ALL: np.ones(len(kept), dtype=bool)}
-    predicted, found, statuses, agreed = np.full(len(kept), np.nan), {}, [], []
-    for value, mine in groups.items():
-        if not _enough(law, losses, mine & kept):
+    else:
+        groups = {f"{value:.0f}": losses.n_params == value for value in np.unique(losses.n_params)}
+    variables, predicted = losses.cells(law), np.full(len(kept), np.nan)
+    fits, problems = {}, []
+    for group, mine in groups.items():
+        if not (mine & kept).any():
             continue
-        if near is not None and kept[mine].all() and law.of_one_n:
-            coefficients, status, same = near.found[value], "ok", 1
-        else:
-            starts = law.starts if near is None else near.found[value][None]
-            coefficients, status, same = _best(law, losses, mine & kept, starts)
-        predicted[mine] = law.predict(coefficients)[mine]
-        found[value] = coefficients
-        statuses.append(status)
-        agreed.append(same)
-    named = {
-        key: {name: float(v) if np.isfinite(v) else None for name, v in law.name(c).items()} for key, c in found.items()
-    }
-    return FittedLosses(
-        predicted,
-        found,
-        named if law.of_one_n else named.get(ALL, {}),
-        max(statuses, key=STATUSES.index, default="too few cells"),
-        len(law.starts) if near is None else 1,
-        min(agreed, default=0),
-    )
-
-
-def _enough(law: LossLaw, losses: Losses, kept: np.ndarray) -> bool:
-    """More losses than coefficients, and two values or more of every axis that varies within the law."""
-    axes = [losses.d_f, losses.pretrain_tokens if law.of_one_n else losses.n_params]
-    number = kept.sum() + (len(losses.scratch) if law.predict_scratch else 0)
-    return number > law.starts.shape[1] and all(len(np.unique(axis[kept])) > 1 for axis in axes)
-
-
-def _best(law: LossLaw, losses: Losses, kept: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, str, int]:
-    """The best coefficients over `starts`, a status (`ok`, `on a bound`, `not converged`), and how many starts agreed."""
-
-    def residuals(c: np.ndarray) -> np.ndarray:
-        away = law.predict(c) - losses.tuned
-        away = np.where(losses.at_most, np.maximum(away, 0.0), away)[kept]
-        if law.predict_scratch is None:
-            return away
-        beside = law.predict_scratch(c) - losses.scratch
-        return np.append(away, np.where(losses.scratch_at_most, np.maximum(beside, 0.0), beside))
-
-    bounds = law.lower, np.full(len(law.lower), BOUND)
-    with np.errstate(over="ignore"):
-        tries = [least_squares(residuals, start, bounds=bounds, x_scale="jac", max_nfev=200) for start in starts]
-    costs = np.array([one.cost for one in tries])
-    best = tries[int(costs.argmin())]
-    on_bound = ((best.x - law.lower < AT_BOUND) | (best.x > BOUND - AT_BOUND)).any()
-    status = "not converged" if not best.success else "on a bound" if on_bound else "ok"
-    return best.x, status, int((costs <= best.cost * (1 + 1e-4) + AGREEMENT).sum())
+        start = near.fits.get(group) if near else None
+        try:
+            fits[group] = (
+                start
+                if start and kept[mine].all()
+                else fit(law, *losses.points(law, mine & kept), near=start.parameters if start else None)
+            )
+        except LawError as error:
+            problems.append(str(error))
+            continue
+        predicted[mine] = fits[group].predict(**{name: values[mine] for name, values in variables.items()})
+    return FittedLosses(law, fits, tuple(problems), predicted)

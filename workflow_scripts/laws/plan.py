@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -126,12 +127,14 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
 def report_section(folder: Path) -> dict[str, Any]:
     """For the report: `title`, `question`, `sentences`, and a table as `columns` and `rows` (of strings).
 
-    Asks what no prices are needed for, with a measured D_F in the middle of the fit.  Raises PlanError.
+    Asks what no prices are needed for, with a measured D_F in the middle of the fit, and how to split the compute that
+    pre-training and fine-tuning the largest model there takes.  Raises PlanError.
     """
     forecast = read_forecast(folder)
     d_f = np.sort(forecast.cells.d_f[forecast.cells.in_fit].unique())
     question = Question(float(d_f[len(d_f) // 2]), tuple(forecast.sizes))
     losses, steps, carried = plan(forecast, question)
+    spent = _split_of_compute(forecast, question, folder / "runs.parquet")
     next_size = dict(pairwise(question.sizes))
     worth = {
         (row["source"], row["n_params"]): text[-1]
@@ -142,13 +145,36 @@ def report_section(folder: Path) -> dict[str, Any]:
     return {
         "title": "Which corpus, how big a model, or more data?",
         "question": f"With {people(question.characters)} characters of the domain.",
-        "sentences": [*losses.sentences, *steps.sentences, *carried.sentences, held, *_limit_sentences(forecast)],
+        "sentences": [
+            *losses.sentences,
+            *steps.sentences,
+            *spent,
+            *carried.sentences,
+            held,
+            *_limit_sentences(forecast),
+        ],
         "columns": [*losses.columns, "the step to the next N is worth, characters"],
         "rows": [
             [*text, worth.get((row["source"], row["n_params"]), "")]
             for row, text in zip(losses.rows, losses.table(), strict=True)
         ],
     }
+
+
+def _split_of_compute(forecast: Forecast, question: Question, runs: Path) -> list[str]:
+    """What share of the compute of the largest model is best spent on pre-training, or why that cannot be said."""
+    largest = max(question.sizes)
+    d_f = np.array([question.characters])
+    try:
+        compute = _compute(finished(read_runs(runs))[0], forecast)
+        flops = max(
+            compute.pretraining(source, largest) + float(compute.training(source, largest, d_f)[0])
+            for source in forecast.sources
+        )
+        found = budget(forecast, replace(question, budget=flops), compute)
+        return [f"Pre-training and fine-tuning the largest size takes {people(flops)} FLOPs.", *found.sentences]
+    except (PlanError, RunsError) as error:
+        return [f"How to split compute between pre-training and fine-tuning cannot be said: {error}."]
 
 
 def _limit_sentences(forecast: Forecast) -> list[str]:

@@ -122,7 +122,9 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
         predicted = np.where(
             np.array(known)[:, None], loss_at(cells, chosen, terms.log_d_e(found.coefficients)), np.nan
         )
-        held_out[name] = held_out_error(predicted, measured, fold & ~at_budget, found.converged)
+        held_out[name] = held_out_error(
+            predicted, measured, fold & ~at_budget, found.converged, found.on_bound.any(axis=1)
+        )
     return {
         "exponents": {
             name: interval(start[i], drawn[:, i], refits.on_bound[:, i] < 0, refits.on_bound[:, i] > 0)
@@ -131,7 +133,11 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
         },
         "status": best.status,
         "starts": {"tried": best.starts, "agreed": best.agreed},
-        "draws": {"number": len(refits.converged), "not_converged": int((~refits.converged).sum())},
+        "draws": {
+            "number": len(refits.converged),
+            "not_converged": int((~refits.converged).sum()),
+            "on_a_bound": int((refits.converged & refits.on_bound.any(axis=1)).sum()),
+        },
         "held_out": held_out,
     }
 

@@ -250,7 +250,7 @@ def _step(row: dict[str, Any], question: Question) -> str:
 def pilot(forecast: Forecast) -> Answer:
     """How far the law of a small part of the measured cells is off at the others."""
     tried = [(source, found) for source in forecast.sources if source != SCRATCH for found in pilots(forecast, source)]
-    told = ("d_f", "largest_d_f", "n_params", "status", "draws_unknown")
+    told = ("d_f", "largest_d_f", "n_params", "status", "starts", "draws_unknown")
     rows = [
         {"source": source, "sizes": len(found["n_params"]), "predicts": what}
         | {name: found[name] for name in told}

@@ -59,7 +59,8 @@ def _nearest(d_f: np.ndarray, largest: float) -> list[float]:
 def _predict(
     forecast: Forecast, cells: pd.DataFrame, inside: np.ndarray, random: np.random.Generator
 ) -> dict[str, Any]:
-    """Fits the law to the cells `inside` and compares it with the other cells whose D_E is known: `status`, `missed`.
+    """Fits the law to the cells `inside` and compares it with the other cells whose D_E is known: `status`, `starts`,
+    `missed`.
 
     The interval holds the noise of both and the scatter about the law that the pilot itself shows; `draws_unknown` are
     draws that did not converge within the bounds of the search, and lie on either side.
@@ -71,8 +72,9 @@ def _predict(
     design = replace(design, deviation=np.hypot(design.deviation, extra))
     pilot = design.take(inside)
     found = fit_from_many_starts(pilot, seen)
+    search = {"status": found.status, "starts": {"tried": found.starts, "agreed": found.agreed}}
     if found.status == "not converged":
-        return {"status": found.status, "draws_unknown": 0, "missed": {}}
+        return search | {"draws_unknown": 0, "missed": {}}
     best = found.law
     noise = pilot.deviation * random.standard_normal((DRAWS, inside.sum()))
     drawn = Observed(np.where(seen.side == 0, seen.log_d_e + noise, seen.log_d_e), np.repeat(seen.side, DRAWS, axis=0))
@@ -92,8 +94,7 @@ def _predict(
         }
     )
     largest = table[table.d_f == table.d_f.max()]
-    return {
-        "status": found.status,
+    return search | {
         "draws_unknown": int((~draws.known).sum()),
         "missed": {"the rest": _score(table), "the largest set": _score(largest)} if len(table) else {},
     }

@@ -11,9 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from workflow_scripts.laws.scaling.law import Law, Parameters, Shape
+from workflow_scripts.laws.scaling.law import Law, Parameters, Shape, without_more
 
 EXPONENT = (0.005, 3.0)
+SLOPE = (-2.0, 2.0)
+"""Of what may rise or fall."""
 
 
 def _crossing(variable: str, sign: float) -> Callable[[Parameters], dict[str, np.ndarray]]:
@@ -185,10 +187,90 @@ BEST_EPOCH = Law(
     source="Hernandez et al. 2021 (2102.01293), appendix G, whose figure has no formula: a power law is assumed",
     response="best epoch",
     variables=("N", "D"),
-    shapes=(Shape("n", -2.0, 2.0, log=False), Shape("d", -2.0, 2.0, log=False)),
+    shapes=(Shape("n", *SLOPE, log=False), Shape("d", *SLOPE, log=False)),
     amplitudes=("A",),
     log_terms=lambda n, d, by_n, by_d: (by_n * np.log(n) + by_d * np.log(d),),
 )
+
+ZHANG, MIKAMI, BARNETT = (
+    "Zhang et al. 2024 (2402.17193)",
+    "Mikami et al. 2021 (2108.11018)",
+    "Barnett 2024 (2408.16947)",
+)
+SLOPES = (Shape("alpha", *SLOPE, log=False), Shape("beta", *SLOPE, log=False))
+FLATTEST = 0.01
+"""Below this exponent of P, its term and the one beside it are one."""
+
+
+def multiplicative(variable: str) -> Law:
+    """Zhang et al. 2024, eq. 1: of what is scaled beside the fine-tuning data, N or the pre-training tokens P."""
+    return Law(
+        name=f"Zhang's L({variable}, D_F)",
+        equation=f"L = A {variable}^-alpha D_F^-beta + E",
+        source=ZHANG,
+        response="loss",
+        variables=(variable, "D_F"),
+        shapes=SLOPES,
+        amplitudes=("E", "A"),
+        log_terms=lambda x, d_f, alpha, beta: (0.0, -alpha * np.log(x) - beta * np.log(d_f)),
+    )
+
+
+TUNED_OF_N = multiplicative("N")
+TUNED_OF_P = multiplicative("P")
+
+TUNED_WITH_GAP = Law(
+    name="Mikami's L(P, D_F)",
+    equation="L = delta (gamma + P^-alpha) D_F^-beta",
+    source=MIKAMI,
+    response="loss",
+    variables=("P", "D_F"),
+    shapes=(Shape("alpha", FLATTEST, EXPONENT[1]), SLOPES[1]),
+    amplitudes=("G", "delta"),
+    log_terms=lambda p, d_f, alpha, beta: (-beta * np.log(d_f), -alpha * np.log(p) - beta * np.log(d_f)),
+    derived=lambda p: {"gamma": p["G"] / p["delta"]},
+)
+
+TUNED_WITH_GAP_AND_FLOOR = replace(
+    TUNED_WITH_GAP,
+    name="Barnett's L(P, D_F)",
+    equation="L = (A P^-alpha + G) D_F^-beta + E",
+    source=BARNETT,
+    amplitudes=("E", "G", "A"),
+    log_terms=lambda p, d_f, alpha, beta: (0.0, *TUNED_WITH_GAP.log_terms(p, d_f, alpha, beta)),
+    derived=without_more,
+)
+
+
+def unified(name: str, given: float) -> Law:
+    """Kaplan's L(N, D) of both arms at once: at D_T = k D_F^alpha N^beta where D_F > 0, and else at D.
+
+    `given` is the weight of D_F itself beside D_T: 0 as the paper has it for little data, 1 for D_E = D_F + D_T.
+    """
+
+    def log_data(n: float, d: float, d_f: float, k: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+        transferred = np.log(k) + alpha * np.log(np.where(d_f > 0, d_f, 1.0)) + beta * np.log(n)
+        return np.log(d + np.where(d_f > 0, given * d_f + np.exp(transferred), 0.0))
+
+    return replace(
+        KAPLAN_JOINT,
+        name=f"the unified law at {name}",
+        equation=KAPLAN_JOINT.equation.replace("/ D ]", f"/ {name} ]")
+        + (", D_E = D_F + k D_F^alpha N^beta" if given else ", D_T = k D_F^alpha N^beta"),
+        source="Hernandez et al. 2021 (2102.01293), section 6.1",
+        variables=("N", "D", "D_F"),
+        shapes=(*KAPLAN_JOINT.shapes, Shape("k", 1e-12, 1e12), *SLOPES),
+        log_terms=lambda n, d, d_f, alpha_n, alpha_d, *transfer: KAPLAN_JOINT.log_terms(
+            n, np.exp(log_data(n, d, d_f, *transfer)), alpha_n, alpha_d
+        ),
+        power=lambda alpha_n, alpha_d, *transfer: KAPLAN_JOINT.power(alpha_n, alpha_d),
+        may_be_zero=("D", "D_F"),
+    )
+
+
+UNIFIED_D_T = unified("D_T", 0.0)
+UNIFIED_D_E = unified("D_E", 1.0)
+"""Of from-scratch runs D_F is 0, of fine-tuned runs D is 0."""
 
 
 PUBLISHED: dict[str, tuple[tuple[str, float, str], ...]] = {

@@ -26,10 +26,6 @@ class Allocation:
     n: Number
     d: Number
 
-    @property
-    def tokens_per_parameter(self) -> Number:
-        return self.d / self.n
-
 
 def optimal_allocation(surface: Parameters, flops: Number) -> Allocation:
     """N and D of the least loss at C = 6 N D, for L = E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, eq. 4).

@@ -58,15 +58,23 @@ class Fit:
         return self.law.predict(self.parameters, **variables)
 
 
-def fit(law: Law, response: np.ndarray, variables: Mapping[str, np.ndarray], *, huber: float = LEAST_SQUARES) -> Fit:
+def fit(
+    law: Law,
+    response: np.ndarray,
+    variables: Mapping[str, np.ndarray],
+    *,
+    huber: float = LEAST_SQUARES,
+    near: Parameters | None = None,
+) -> Fit:
     """The law nearest to `response` (points,) at `variables`, each (points,) in the units that `law` states.
 
-    `huber` is the residual of ln y beyond which points count linearly.  Raises LawError if values are missing or not
-    positive, if points are too few or do not decide the parameters, or if the best start did not converge.
+    `huber` is the residual of ln y beyond which points count linearly.  The search starts from the grid, or from the
+    parameters `near`, those of a fit to nearly the same points.  Raises LawError if values are missing or not positive,
+    if points are too few or do not decide the parameters, or if the best start did not converge.
     """
     y, x = _checked(law, response, variables)
     problem = Problem(law, tuple(x[name] for name in law.variables), np.log(y)[None], huber)
-    start = starts(problem)
+    start = starts(problem) if near is None else problem.position(near)
     many = Problem(law, problem.x, np.repeat(problem.log_y, len(start), axis=0), huber)
     found = minimise(many, start)
     best = int(found.objective.argmin())

@@ -42,12 +42,15 @@ class Shape:
     def value(self, coordinate: np.ndarray) -> np.ndarray:
         return np.exp(coordinate) if self.log else coordinate
 
+    def coordinate(self, value: float) -> float:
+        return float(np.log(value)) if self.log else value
+
 
 def _one(*shapes: np.ndarray) -> float:
     return 1.0
 
 
-def _nothing(parameters: Parameters) -> dict[str, np.ndarray]:
+def without_more(parameters: Parameters) -> dict[str, np.ndarray]:
     return {}
 
 
@@ -65,7 +68,7 @@ class Law:
     """(*variables, *shapes) -> ln t of each amplitude's term, analytic in the shapes."""
     power: Callable[..., float | np.ndarray] = _one
     """(*shapes) -> p"""
-    derived: Callable[[Parameters], dict[str, np.ndarray]] = _nothing
+    derived: Callable[[Parameters], dict[str, np.ndarray]] = without_more
     """Further names of the same content, such as N_c = A^(1/alpha)."""
     may_be_zero: tuple[str, ...] = ()
     """Variables that need not be positive."""

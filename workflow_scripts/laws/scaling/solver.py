@@ -19,9 +19,9 @@ from itertools import combinations
 
 import numpy as np
 
-from workflow_scripts.laws.scaling.law import Law
+from workflow_scripts.laws.scaling.law import Law, Parameters
 
-GRID = {0: 1, 1: 40, 2: 14, 3: 8, 4: 5}
+GRID = {0: 1, 1: 40, 2: 14, 3: 8, 4: 5, 5: 4}
 """Points along each axis of the grid, by the number of shapes."""
 STARTS = 12
 STEPS = 200
@@ -103,6 +103,13 @@ class Problem:
     def _split(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = len(self.law.shapes)
         return position[:, :n], position[:, n:]
+
+    def position(self, parameters: Parameters) -> np.ndarray:
+        """(1, parameters): where these lie in the coordinates of the search; the reverse of `parameters`."""
+        coordinates = np.array([[shape.coordinate(parameters[shape.name]) for shape in self.law.shapes]])
+        _, scales, power = self.terms(coordinates)
+        values = np.array([[parameters[name] for name in self.law.amplitudes]])
+        return np.concatenate([coordinates, values * np.exp(scales[:, :, 0] - self.centre / power)], axis=1)
 
     def parameters(self, position: np.ndarray) -> dict[str, np.ndarray]:
         """Each (draws,), as the literature writes them."""
