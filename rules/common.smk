@@ -1,4 +1,5 @@
 # What the stages' rules share: the experiment, the identities of code, the jobs of the grid.
+import inspect
 import shlex
 import sys
 from pathlib import Path
@@ -24,6 +25,13 @@ try:
     PINS = pins("config/packages.txt")
 except (ConfigurationError, CorpusError) as error:
     raise WorkflowError(str(error)) from None
+
+gpus = workflow.global_resources.get("gpu").value
+if workflow.is_main_process and gpus is not None and gpus < EXPERIMENT.gpu:
+    raise WorkflowError(
+        f"--resources gpu={gpus}: a training job takes {EXPERIMENT.gpu}, by `gpu` in the configuration;"
+        " --config gpu=0 trains on the CPU"
+    )
 
 # Steps run under the Python that runs Snakemake, wherever its environment is; a conda environment of the rule goes first.
 shell.prefix(
@@ -58,18 +66,28 @@ if EXPERIMENT.nodes > 1:
     SPREAD |= {"gres": f"gpu:{PROCESSES}"} if EXPERIMENT.gpu else {}
 PLACEMENT = " ".join(
     [
-        f"--tokens {RESULTS}/tokens --checkpoint-seconds {EXPERIMENT.checkpoint_seconds}",
+        f"--tokens {RESULTS}/tokens --checkpoint-seconds {EXPERIMENT.checkpoint_seconds} --gpus {EXPERIMENT.gpu}",
         *(["--shard"] if EXPERIMENT.shard else []),
         *([f"--micro-batch {n}"] if (n := EXPERIMENT.micro_batch) else []),
     ]
 )
+COMMAND = f"{LAUNCHER} --plan {PLAN}" + ("" if EXPERIMENT.simulated else f" {PLACEMENT}")
 INITIAL = "" if EXPERIMENT.simulated else f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}"
 
 
-def placement(wildcards, resources, threads):
-    """Options of a training job that change no result; a simulated run needs none."""
-    gpus = EXPERIMENT.gpu if resources.get("gres") else resources.gpu  # without --gpus, by --gres
-    return "" if EXPERIMENT.simulated else f"{PLACEMENT} --gpus {gpus} --threads {threads}"
+def signed(function):
+    """With its signature beside it: Snakemake asks for it again and again, a quarter of the time to plan a large grid."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
+@signed
+def unwatched(wildcards, output):
+    """How a training job is started, which changes no result: Snakemake watches no parameter that is made of outputs.
+
+    Nor is it made of resources, whose evaluation for every job would take as long as the rest of a large grid's plan.
+    """
+    return COMMAND
 
 
 ENVIRONMENT = "../envs/environment.yaml"
@@ -79,7 +97,7 @@ SIZES_NEED = read_json(ESTIMATE)["sizes"] if ESTIMATE.exists() else {}
 
 def needed(what, otherwise, times=1):
     """What a training job asks a scheduler for, and twice and three times that when it is tried again."""
-    return lambda wildcards, attempt: attempt * times * SIZES_NEED.get(wildcards.size, {}).get(what, otherwise)
+    return signed(lambda wildcards, attempt: attempt * times * SIZES_NEED.get(wildcards.size, {}).get(what, otherwise))
 
 
 # Every training job -> its runs. Small cells of one (arm, source, unit, size, seed) share a job.
@@ -106,6 +124,7 @@ def specifications_of(pattern):
     A function of the wildcards alone: Snakemake does not watch parameters that depend on anything else.
     """
 
+    @signed
     def specifications(wildcards):
         runs = ALL_JOBS[pattern.format(**dict(wildcards.items()))]
         return canonical_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs})

@@ -9,9 +9,7 @@ use rule scratch as swept_scratch with:
     params:
         runs=specifications_of("sweeps/{constant}/{factor}/scratch/{unit}/{size}/seed{seed}/{cells}"),
         initial="",
-        plan=lambda wildcards, resources: PLAN,
-        launcher=lambda wildcards, resources: LAUNCHER,
-        placement=placement,
+        command=unwatched,
         code=TRAINER_CODE,
 
 
@@ -23,9 +21,7 @@ use rule finetune as swept_finetune with:
     params:
         runs=specifications_of("sweeps/{constant}/{factor}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
         initial=INITIAL,
-        plan=lambda wildcards, resources: PLAN,
-        launcher=lambda wildcards, resources: LAUNCHER,
-        placement=placement,
+        command=unwatched,
         code=TRAINER_CODE,
 
 

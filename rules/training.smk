@@ -20,13 +20,11 @@ rule pretrain:
     params:
         runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),
         initial="",
-        plan=lambda wildcards, resources: PLAN,
-        launcher=lambda wildcards, resources: LAUNCHER,
-        placement=placement,
+        command=unwatched,
         code=TRAINER_CODE,
     shell:
-        "{params.launcher} --runs {params.runs:q} {params.initial} --plan {params.plan} --out {output.manifest}"
-        " {params.placement} 2>&1 | tee {log} >&2"
+        "{params.command} --threads {threads} --runs {params.runs:q} {params.initial} --out {output.manifest}"
+        " 2>&1 | tee {log} >&2"
 
 
 use rule pretrain as scratch with:
@@ -40,9 +38,7 @@ use rule pretrain as scratch with:
     params:
         runs=specifications_of("scratch/{unit}/{size}/seed{seed}/{cells}"),
         initial="",
-        plan=lambda wildcards, resources: PLAN,
-        launcher=lambda wildcards, resources: LAUNCHER,
-        placement=placement,
+        command=unwatched,
         code=TRAINER_CODE,
 
 
@@ -58,9 +54,7 @@ use rule pretrain as finetune with:
     params:
         runs=specifications_of("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
         initial=INITIAL,
-        plan=lambda wildcards, resources: PLAN,
-        launcher=lambda wildcards, resources: LAUNCHER,
-        placement=placement,
+        command=unwatched,
         code=TRAINER_CODE,
 
 

@@ -26,12 +26,12 @@ def package(tmp_path, monkeypatch):
 def hashed(package):
     def hashed(module="demo.step"):
         code_identity.code_hash.cache_clear()
-        code_identity._parsed.cache_clear()
+        code_identity._read.cache_clear()
         return code_identity.code_hash(module)
 
     yield hashed
     code_identity.code_hash.cache_clear()
-    code_identity._parsed.cache_clear()
+    code_identity._read.cache_clear()
 
 
 def edit(path, old, new):
@@ -85,6 +85,6 @@ def test_no_stage_imports_a_later_one():
     order = ["corpora", "tokens", "training", "laws", "figures"]
     for path in code_identity.PACKAGE.glob("*/*.py"):
         stage = path.parent.name
-        imported = code_identity._imports(code_identity._parsed(path))
+        imported = code_identity._read(path)[1]
         later = order[order.index(stage) + 1 :]
         assert not {name for name in imported if any(name.startswith(f"workflow_scripts.{one}") for one in later)}, path

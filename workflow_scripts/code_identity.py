@@ -25,13 +25,19 @@ def _file_of(module: str) -> Path | None:
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
+def _read(path: Path) -> tuple[str, frozenset[str]]:
+    """The abstract syntax of a file without its docstrings, as text, and what it imports from this package."""
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    names: set[str] = set()
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
-            node.body = [statement for statement in body if not _is_text(statement)] or [ast.Pass()]
-    return tree
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+    return ast.dump(tree), frozenset(name for name in names if name.split(".")[0] == PACKAGE.name)
 
 
 def _is_text(statement: ast.stmt) -> bool:
@@ -40,17 +46,6 @@ def _is_text(statement: ast.stmt) -> bool:
         and isinstance(statement.value, ast.Constant)
         and isinstance(statement.value.value, str)
     )
-
-
-def _imports(tree: ast.Module) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name for name in names if name.split(".")[0] == PACKAGE.name}
 
 
 def closure(module: str) -> dict[str, Path]:
@@ -63,7 +58,7 @@ def closure(module: str) -> dict[str, Path]:
         if path is None or name in found:
             continue
         found[name] = path
-        waiting.extend(_imports(_parsed(path)))
+        waiting.extend(_read(path)[1])
         waiting.append(name.rpartition(".")[0])
     return found
 
@@ -79,5 +74,5 @@ def code_hash(module: str) -> str:
         raise ModuleNotFoundError(f"no module {module} in {PACKAGE}")
     digest = hashlib.sha256()
     for name, path in sorted(modules.items()):
-        digest.update(f"{name}\n{ast.dump(_parsed(path))}\n".encode())
+        digest.update(f"{name}\n{_read(path)[0]}\n".encode())
     return digest.hexdigest()[:16]

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json, written
@@ -78,16 +80,28 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def learning_curve(labels: Mapping[str, Any], record: Mapping[str, Any], curve: pd.DataFrame) -> pd.DataFrame:
+def learning_curve(record: Mapping[str, Any], curve: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Evaluations of a run on its way to its best point, that included: tokens presented, validation loss in nats per
     token.  Those within `WARM` warm-ups are left out: they tell of the warm-up."""
-    specification, best = record["identity"]["specification"], record["outcome"]["best_tokens"]
-    warm = curve.step >= WARM * specification["recipe"]["warmup_steps"]
-    points = curve[(curve.tokens == best) | (warm & (curve.tokens < best))]
-    counts = row(labels, record)
-    return pd.DataFrame({"tokens": points.tokens, "loss": points.validation_loss}).assign(
-        **{name: counts[name] for name in OF_A_CURVE}
-    )
+    best, tokens = record["outcome"]["best_tokens"], curve["tokens"]
+    warm = curve["step"] >= WARM * record["identity"]["specification"]["recipe"]["warmup_steps"]
+    kept = (tokens == best) | (warm & (tokens < best))
+    return {"tokens": tokens[kept], "loss": curve["validation_loss"][kept]}
+
+
+def read_curve(path: Path) -> dict[str, np.ndarray]:
+    table = pq.read_table(path, columns=["step", "tokens", "validation_loss"])
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def beside_their_runs(curves: Mapping[int, Mapping[str, np.ndarray]], table: pd.DataFrame) -> pd.DataFrame:
+    """A row an evaluation: `curves` by the row of their run in `table`, with what that says of the run."""
+    lengths = [len(curve["tokens"]) for curve in curves.values()]
+    points = table.loc[np.repeat(list(curves), lengths), list(OF_A_CURVE)].reset_index(drop=True)
+    for place, name in enumerate(("tokens", "loss")):
+        values = [curve[name] for curve in curves.values()]
+        points.insert(place, name, np.concatenate(values) if values else [])
+    return points
 
 
 def read_record(training: Path, folder: str, experiment: Experiment) -> dict[str, Any]:
@@ -113,16 +127,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--curves", required=True, type=Path, help="of pre-training and training from scratch")
     arguments = parser.parse_args(argv)
-    experiment, rows, curves = Experiment.parse(arguments.experiment, "--experiment"), [], []
+    experiment, rows, curves = Experiment.parse(arguments.experiment, "--experiment"), [], {}
     for folder, labels in experiment.labels().items():
         record = read_record(arguments.training, folder, experiment)
-        rows.append(row(labels, record))
         if labels["arm"] in ("pretrain", "scratch") and record["status"] == "ok":
-            curve = pd.read_parquet(arguments.training / folder / "curve.parquet")
-            curves.append(learning_curve(labels, record, curve))
+            curves[len(rows)] = learning_curve(record, read_curve(arguments.training / folder / "curve.parquet"))
+        rows.append(row(labels, record))
     table = pd.DataFrame(rows).astype({"pretrain_tokens": "Int64", "best_tokens": "Int64"})
-    points = pd.concat(curves) if curves else pd.DataFrame(columns=["tokens", "loss", *OF_A_CURVE])
-    for place, collected in ((arguments.out, table), (arguments.curves, points)):
+    for place, collected in ((arguments.out, table), (arguments.curves, beside_their_runs(curves, table))):
         with written(place) as temporary:
             collected.to_parquet(temporary, index=False)
 
