@@ -128,7 +128,7 @@ def collect(folder: Path, experiment: Experiment) -> Cost:
         folder,
         "workflow_scripts.laws.collect",
         *("--experiment", experiment.model_dump_json(), "--training", f"{results}/training"),
-        *("--out", f"{results}/laws/runs.parquet", "--curves", f"{results}/laws/pretraining_curves.parquet"),
+        *("--out", f"{results}/laws/runs.parquet", "--curves", f"{results}/laws/learning_curves.parquet"),
     )
 
 
