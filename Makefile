@@ -1,14 +1,16 @@
 # make run    the experiment of config/config.yaml, or CONFIG=config/experiments/NAME.yaml
 # make plan   how long it will take and how much memory, before anything is trained; GPU=h100: on a GPU that is not here
 # make test   every test
+# make slurm  the tests of a SLURM cluster that `make test` leaves out (root, some minutes)
 # make lint   format and lint of Python and rules        make lock   new versions in envs/requirements.txt
+# make wheels   the lock as files, for machines without a network      make environments   envs/* that derive from the lock
 # make coverage   do intervals of planted laws hold the truth? (minutes; keeps benchmarks/coverage.csv)
 
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 
-.PHONY: run plan test lint format lock coverage
+.PHONY: run plan test slurm lint format lock environments wheels coverage
 .DELETE_ON_ERROR:
 
 run: .venv/ready
@@ -19,6 +21,9 @@ plan: .venv/ready
 
 test: .venv/ready
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+
+slurm: .venv/ready
+	@$(BIN)/python -m pytest -m cluster
 
 coverage: .venv/ready
 	@$(BIN)/python -m benchmarks.coverage
@@ -46,3 +51,10 @@ lock: .venv/ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header envs/requirements.in envs/dev.in \
 		| grep -vE '^(nvidia-|cuda-|triton)' | sed -E 's/^(torch==[0-9.]+).*/\1/' | uniq > envs/requirements.new
 	mv envs/requirements.new envs/requirements.txt
+	@$(MAKE) environments
+
+environments:
+	$(PYTHON) envs/derive.py
+
+wheels: .venv/ready
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir wheels --requirement envs/requirements.txt

@@ -28,3 +28,7 @@ rule all:
 
 onstart:
     start_work()
+
+
+onerror:
+    tell_the_way_on()

@@ -39,17 +39,24 @@ CAPACITY = f"{RESULTS}/tokens/capacity.json"
 # changes no result), or what stands in for it.
 TRAINER = "workflow_scripts.training.simulated" if EXPERIMENT.simulated else "workflow_scripts.training.run"
 TRAINER_CODE = code_hash(TRAINER if EXPERIMENT.simulated else "workflow_scripts.training.cell")
-LAUNCHER = " ".join(
-    [
-        *("env", *(f"{name}={value}" for name, value in ALLOCATION.items())),
-        (
-            f"torchrun --standalone --nproc-per-node {EXPERIMENT.gpu} -m"
-            if EXPERIMENT.gpu > 1 and not EXPERIMENT.simulated
-            else "python -m"
-        ),
-        TRAINER,
-    ]
-)
+PROCESSES = max(EXPERIMENT.gpu // EXPERIMENT.nodes, 1)  # of a job on each of its nodes
+if EXPERIMENT.simulated or EXPERIMENT.gpu <= 1 and EXPERIMENT.nodes == 1:
+    PYTHON = "python"
+elif EXPERIMENT.nodes == 1:
+    PYTHON = f"torchrun --standalone --nproc-per-node {PROCESSES}"
+else:  # a torchrun a node; they meet on the job's first node, where its shell runs
+    PYTHON = (
+        f"srun --kill-on-bad-exit --ntasks {EXPERIMENT.nodes} --ntasks-per-node 1 --cpus-per-task {PROCESSES}"
+        f" torchrun --nnodes {EXPERIMENT.nodes} --nproc-per-node {PROCESSES} --rdzv-backend c10d"
+        " --rdzv-id ${SLURM_JOB_ID:?nodes: is for a SLURM job, as of --workflow-profile profiles/slurm}"
+        " --rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 10000))"
+    )
+LAUNCHER = " ".join(["env", *(f"{name}={value}" for name, value in ALLOCATION.items()), PYTHON, "-m", TRAINER])
+# What the slurm plugin wants to know besides: the job starts its own tasks, and every node has as many GPUs.
+SPREAD = {"nodes": EXPERIMENT.nodes, "cpus_per_task": PROCESSES}
+if EXPERIMENT.nodes > 1:
+    SPREAD |= {"mpi": "srun", "tasks": EXPERIMENT.nodes, "tasks_per_gpu": 0}
+    SPREAD |= {"gres": f"gpu:{PROCESSES}"} if EXPERIMENT.gpu else {}
 PLACEMENT = " ".join(
     [
         f"--tokens {RESULTS}/tokens --checkpoint-seconds {EXPERIMENT.checkpoint_seconds}",
@@ -62,7 +69,8 @@ INITIAL = "" if EXPERIMENT.simulated else f"--initial {RESULTS}/training/pretrai
 
 def placement(wildcards, resources, threads):
     """Options of a training job that change no result; a simulated run needs none."""
-    return "" if EXPERIMENT.simulated else f"{PLACEMENT} --gpus {resources.gpu} --threads {threads}"
+    gpus = EXPERIMENT.gpu if resources.get("gres") else resources.gpu  # without --gpus, by --gres
+    return "" if EXPERIMENT.simulated else f"{PLACEMENT} --gpus {gpus} --threads {threads}"
 
 
 ENVIRONMENT = "../envs/environment.yaml"
@@ -70,9 +78,9 @@ ESTIMATE = Path(f"{RESULTS}/estimate.json")  # of `make plan`, if it was asked f
 SIZES_NEED = read_json(ESTIMATE)["sizes"] if ESTIMATE.exists() else {}
 
 
-def needed(what, otherwise):
+def needed(what, otherwise, times=1):
     """What a training job asks a scheduler for, and twice and three times that when it is tried again."""
-    return lambda wildcards, attempt: attempt * SIZES_NEED.get(wildcards.size, {}).get(what, otherwise)
+    return lambda wildcards, attempt: attempt * times * SIZES_NEED.get(wildcards.size, {}).get(what, otherwise)
 
 
 # Every training job -> its runs. Small cells of one (arm, source, unit, size, seed) share a job.
@@ -178,3 +186,12 @@ def start_work():
     specifications = {run.folder: EXPERIMENT.specification(run) for run in EXPERIMENT.runs}
     drop_outdated(Path(PLAN).parent, specifications, TRAINER_CODE)
     write_plan(Path(PLAN), {run.folder: expected_cost(EXPERIMENT, run) for run in EXPERIMENT.runs})
+
+
+def tell_the_way_on():
+    """After the messages of the jobs that failed."""
+    print(
+        f"\nNot everything was made: the reasons stand above and in {RESULTS}/logs/. What is finished is kept. The same"
+        " command goes on from there, a training run from its last checkpoint.",
+        file=sys.stderr,
+    )

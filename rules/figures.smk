@@ -2,6 +2,7 @@
 from workflow_scripts.figures import FIGURES
 
 LAWS = [f"{RESULTS}/laws/{file}" for file in ("runs.parquet", *LAW_TABLES.values())]
+SWEEPS = Path(f"{RESULTS}/laws/sweeps.json")  # of `snakemake sweeps`, if it was asked for
 
 
 rule figure:
@@ -91,6 +92,7 @@ rule report:
     params:
         experiment=EXPERIMENT.model_dump_json(),
         results=subpath(output[0], parent=True),
+        sweeps=SWEEPS.stat().st_mtime_ns if SWEEPS.exists() else "",
         code=code_hash("workflow_scripts.figures.report"),
     shell:
         "python -m workflow_scripts.figures.report --experiment {params.experiment:q} --laws {params.results}/laws"

@@ -13,8 +13,9 @@ rule pretrain:
         ENVIRONMENT
     threads: 1
     resources:
+        **SPREAD,
         gpu=EXPERIMENT.gpu,
-        mem_mb=needed("mem_mb", 1500),
+        mem_mb=needed("mem_mb", 1500, PROCESSES),
         runtime=needed("runtime", 60),
     params:
         runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),

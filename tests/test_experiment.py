@@ -55,7 +55,14 @@ def test_a_run_is_one_folder_and_one_identity(config):
 
 def test_identities_ignore_labels_placement_and_the_order_of_keys(config):
     changed = dict(reversed(copy.deepcopy(config).items()))
-    changed |= {"title": "Another", "experiment": "other", "gpu": 0, "checkpoint_seconds": 5, "share_process_below": 0}
+    changed |= {
+        "title": "Another",
+        "experiment": "other",
+        "gpu": 0,
+        "nodes": 2,
+        "checkpoint_seconds": 5,
+        "share_process_below": 0,
+    }
     changed["fit"] = {"d_f": [6_000, 40_000]}
     before, after = Experiment.parse(config, "a"), Experiment.parse(changed, "b")
     for first, second in zip(before.runs, after.runs, strict=True):
@@ -112,6 +119,8 @@ def test_a_configuration_without_its_name_is_refused(config):
         ("target", "cobol", ["target: 'cobol' is not one of the corpora ['english', 'python']"]),
         ("seeds", [0, 0], ["seeds: a seed stands twice"]),
         ("gpu", 3, ["gpu: 3 devices cannot share 4 recipe.batch_sequences"]),
+        ("nodes", 2, ["gpu: 1 is no multiple of nodes: 2"]),
+        ("nodes", 0, ["nodes", "greater than or equal to 1"]),
         ("trainable", "last_blocks:3", ["trainable: 'last_blocks:3' is more than the 2 blocks"]),
         ("seeds", [-1], ["seeds.0", "-1"]),
         ("experiment", "../up", ["experiment", "../up"]),

@@ -65,6 +65,8 @@ class Experiment(Strict):
     gpu: int = Field(1, ge=0)
     """GPUs a training job takes where there are any; 0 keeps it on the CPU.  With more than one the processes of a job
     share each batch (DDP), and `batch_sequences` must be a multiple of it."""
+    nodes: int = Field(1, ge=1)
+    """Nodes of a cluster that a training job's GPUs are spread over, evenly; with `gpu` = 0 a process a node trains."""
     shard: bool = False
     """Spread the weights over a job's GPUs (FSDP2), for models that do not fit in one."""
     micro_batch: int | None = Field(None, gt=0)
@@ -122,9 +124,12 @@ class Experiment(Strict):
         for key, tokens in self.evaluation.model_dump().items():
             if tokens <= self.model.n_ctx:
                 raise ValueError(f"evaluation.{key}: {tokens} tokens do not fill one context of {self.model.n_ctx}")
-        if self.gpu > 1 and self.recipe.batch_sequences % self.gpu:
+        if self.gpu % self.nodes:
+            raise ValueError(f"gpu: {self.gpu} is no multiple of nodes: {self.nodes}, and every node has equally many")
+        key, devices = ("gpu", self.gpu) if self.gpu else ("nodes", self.nodes)
+        if self.recipe.batch_sequences % devices:
             raise ValueError(
-                f"gpu: {self.gpu} devices cannot share {self.recipe.batch_sequences} recipe.batch_sequences"
+                f"{key}: {devices} devices cannot share {self.recipe.batch_sequences} recipe.batch_sequences"
             )
         if self.simulated and set(self.simulated.laws) != set(self.pretrain.sources):
             raise ValueError(

@@ -1,7 +1,9 @@
-"""Folders of the laws stage, made by it from runs with a planted law, for the normal case and for awkward ones."""
+"""Folders of the laws stage, made by it from runs with a planted law, for the normal case and for awkward ones, and
+reports of them."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from workflow_scripts.figures import FIGURES, report
 from workflow_scripts.files import write_json
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import write_results
@@ -62,6 +65,9 @@ def laws_folder(make_laws: Callable[..., Path]) -> Path:
 SOURCES = {"english": {"gcide": 16_900_000, "news": 14_100_000}, "python": {"sympy": 15_400_000}}
 """Characters kept."""
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
+CAPTIONS = CONFIG.with_name("report")
+
+Report = Callable[[Path], str]
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +113,34 @@ def text_counts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def _write(path: Path, value: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
+
+
+@pytest.fixture(scope="session")
+def figures(laws_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures")
+    for name in FIGURES:
+        module = importlib.import_module(f"workflow_scripts.figures.{name}")
+        module.main(["--laws", str(laws_folder), "--target", "python", "--out", str(folder / name)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_report(
+    experiment: dict, figures: Path, text_counts: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Report:
+    """The report of a laws folder (with the figures of the normal case, whatever the folder holds)."""
+
+    def make(laws: Path) -> str:
+        corpora, tokens = text_counts
+        paths = {"laws": laws, "figures": figures, "captions": CAPTIONS, "corpora": corpora, "tokens": tokens}
+        arguments = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+        out = tmp_path_factory.mktemp("report") / "report.html"
+        report.main([*arguments, "--experiment", json.dumps(experiment), "--out", str(out)])
+        return out.read_text()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def html(make_report: Report, laws_folder: Path) -> str:
+    return make_report(laws_folder)

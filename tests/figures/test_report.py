@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import importlib
 import io
 import json
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.figures.conftest import CAPTIONS, Report
 from tests.figures.test_figures import AWKWARD
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures import FIGURES, coefficients, report, report_laws, report_tables, sentences
@@ -25,41 +25,7 @@ from workflow_scripts.figures.words import count, interval, number
 from workflow_scripts.laws.plan import report_section
 from workflow_scripts.laws.simulate import Planted, simulate_runs
 
-CAPTIONS = Path(__file__).parents[2] / "config" / "report"
 VOID = {"meta", "img", "br", "link", "hr"}
-
-Report = Callable[[Path], str]
-
-
-@pytest.fixture(scope="module")
-def figures(laws_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("figures")
-    for name in FIGURES:
-        module = importlib.import_module(f"workflow_scripts.figures.{name}")
-        module.main(["--laws", str(laws_folder), "--target", "python", "--out", str(folder / name)])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def make_report(
-    experiment: dict, figures: Path, text_counts: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Report:
-    """The report of a laws folder (with the figures of the normal case, whatever the folder holds)."""
-
-    def make(laws: Path) -> str:
-        corpora, tokens = text_counts
-        paths = {"laws": laws, "figures": figures, "captions": CAPTIONS, "corpora": corpora, "tokens": tokens}
-        arguments = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
-        out = tmp_path_factory.mktemp("report") / "report.html"
-        report.main([*arguments, "--experiment", json.dumps(experiment), "--out", str(out)])
-        return out.read_text()
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def html(make_report: Report, laws_folder: Path) -> str:
-    return make_report(laws_folder)
 
 
 class Reader(HTMLParser):

@@ -61,6 +61,8 @@ def test_harm_is_counted_as_measured_and_as_drawn() -> None:
     """A point below 0 is no fact; beyond the smallest from-scratch set a cell may gain and still be `below`."""
     cells = pd.DataFrame(
         {
+            "source": ["english"] * 4,
+            "pretrain_tokens": [1_000_000] * 4,
             "n_params": [6_000, 6_000, 60_000, 60_000],
             "d_f": [10_000] * 4,
             "d_e_known": [9_000, 5_000, 20_000, 8_000],
@@ -69,5 +71,8 @@ def test_harm_is_counted_as_measured_and_as_drawn() -> None:
             "probability_of_harm": [0.6, 1.0, 0.1, 0.7],
         }
     )
-    first = sentences.reservations(cells, 3)[0]
+    first, *others = sentences.reservations(cells, 3)
     assert first == "In 2 of 4 cells D_T is at or below 0 as measured, in 1 of them in at least 97.5 % of the draws."
+    assert sum("was not asked" in sentence for sentence in others) == 2
+    two = cells.assign(source=["english", "code"] * 2, pretrain_tokens=[1_000_000, 2_000_000] * 2)
+    assert not any("was not asked" in sentence for sentence in sentences.reservations(two, 3))

@@ -24,9 +24,20 @@ def fit_of(**setting) -> SourceFit:
 @pytest.mark.parametrize("estimator", [plane, fit_of_fits])
 def test_the_papers_estimators_are_exact_without_noise(estimator):
     design = grid()
-    law, used = estimator(design, measured(design, 40.0, 0.3, 0.25))
+    law, used, *_ = estimator(design, measured(design, 40.0, 0.3, 0.25))
     assert used.all()
     np.testing.assert_allclose([law.ln_k[0], law.alpha[0], law.beta[0]], [np.log(40), 0.3, 0.25], atol=1e-9)
+
+
+def test_the_papers_n_star_is_where_pretraining_doubles_the_data():
+    """N* of each D_F: D_T = D_F there (Hernandez et al. 2021, eq. B.2)."""
+    design = grid()
+    _, _, (log_n_star,) = fit_of_fits(design, measured(design, 40.0, 0.3, 0.25))
+    d_f = np.unique(design.d_f)
+    np.testing.assert_allclose(log_n_star, np.log(d_f**0.7 / 40.0) / 0.25, rtol=1e-9)
+    kept = _other(fit_of(), estimates(fit_of())["fit_of_fits"])["n_star"]
+    assert [row["d_f"] for row in kept] == [6_000, 10_000, 20_000, 35_000, 60_000]
+    assert all(row["n_params"] > 0 for row in kept)
 
 
 def test_all_estimators_agree_on_a_clean_law():

@@ -12,7 +12,7 @@ from workflow_scripts.laws.fit import main
 from workflow_scripts.laws.likelihood import EXPONENT_BOUND
 from workflow_scripts.laws.runs import NEEDED, check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
-from workflow_scripts.laws.summary import _interval, summarise
+from workflow_scripts.laws.summary import summarise
 from workflow_scripts.sections import Fit
 
 RULE = Fit(d_f=(6000, 60000), draws=200)
@@ -114,17 +114,6 @@ def test_bounds_of_the_search_and_undefined_draws_are_not_ends_of_intervals():
     assert undefined > 5
     assert law["estimators"]["plane"]["alpha"]["low"] is law["estimators"]["plane"]["alpha"]["high"] is None
     assert f"The estimator plane is undefined in {undefined} of 200 draws." in law["warnings"]
-
-
-def test_few_undefined_draws_do_not_blank_an_interval():
-    """A draw without an estimate counts as beyond either end, no more."""
-    nowhere, draws = np.zeros(200, dtype=bool), np.arange(200.0)
-    few, many = draws.copy(), draws.copy()
-    few[:2], many[:8] = np.nan, np.nan
-    found = _interval(100.0, few, nowhere, nowhere)
-    assert found["low"] == pytest.approx(np.quantile(draws, 0.025))
-    assert found["high"] > np.quantile(draws, 0.975)
-    assert _interval(100.0, many, nowhere, nowhere) == {"estimate": 100.0, "low": None, "high": None}
 
 
 @pytest.mark.parametrize(

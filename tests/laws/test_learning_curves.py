@@ -19,6 +19,7 @@ from workflow_scripts.laws.scaling.compute import optimal_allocation, useful_siz
 from workflow_scripts.laws.scaling.fit import bootstrap, fit
 from workflow_scripts.laws.scaling.learning_curves import (
     LATE,
+    SIX_N_D,
     SPACING,
     _steps,
     ends_of,
@@ -105,7 +106,7 @@ def _known_surface() -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def test_the_frontier_is_the_lowest_loss_for_its_compute():
     (case,) = cases(one_pass(points(), no_runs(), CHOICE), LOSS_OF_C)
-    rows = case.rows.sort_values("flops")
+    rows = case.rows.rename(columns={SIX_N_D: "flops"}).sort_values("flops")
     assert (np.diff(rows.loss) < 0).all()
     table = points()
     flops = 6 * table.n_params * table.tokens
@@ -150,7 +151,7 @@ def test_kaplans_law_of_steps_takes_out_the_batch():
     table = pd.DataFrame(
         {"n_params": n, "tokens": steps * BATCH, "loss": loss, "batch_tokens": BATCH, "run": n, "seed": 0}
     )
-    case = next(_steps("here", table.assign(flops=6 * n * steps * BATCH), CHOICE, critical))
+    case = next(_steps("here", table.assign(**{SIX_N_D: 6 * n * steps * BATCH}), CHOICE, critical))
     assert {name: refit(case)[name] for name in truth} == pytest.approx(truth, rel=1e-4)
     (absent,) = _steps("here", table, CHOICE, None)
     assert "it takes the batch size of the points" in absent.why

@@ -3,9 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workflow_scripts.laws.effective_data import collect_cells
+from workflow_scripts.laws.noise import _contrasts, _likelihood, of_models, of_prefixes
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, simulate_runs
 
@@ -74,3 +78,29 @@ def test_one_seed_falls_back_on_the_scatter_about_the_curves():
     noise = collect_cells(check_runs(runs), "excerpt").noise
     assert not noise.from_seeds
     assert noise.deviations()["finetune_run"] == pytest.approx(0.02, rel=0.35)
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**9), st.integers(0, 2)), min_size=1, max_size=12))
+def test_sets_of_one_shuffle_correlate_by_what_they_share(sets):
+    runs = pd.DataFrame(sets, columns=["d_chars", "seed"]).assign(arm="scratch")
+    factor, d = of_prefixes(runs), runs.d_chars.to_numpy(dtype=float)
+    seed = runs.seed.to_numpy()
+    nested = np.sqrt(np.minimum.outer(d, d) / np.maximum.outer(d, d)) * np.equal.outer(seed, seed)
+    np.testing.assert_allclose(factor @ factor.T, nested, atol=1e-9)
+
+
+def test_the_likelihood_is_that_of_the_whole_covariance():
+    """Woodbury's identity saves the large matrix, and changes nothing."""
+    runs = collect_cells(check_runs(simulate_runs(noise=PLANTED, seeds=range(3))), "excerpt").noise.runs
+    contrasts = _contrasts(runs.cell.to_numpy(), (runs.arm != "zero_shot").to_numpy())
+    ratios = np.array([[0.0, 0.5, 1.0], [1.4, 0.1, 0.2], [6.5, 3.0, 5.0]])
+    likelihood, squares = _likelihood(runs, contrasts, ratios)
+    models, prefixes, dense = of_models(runs), of_prefixes(runs), contrasts.toarray()
+    data = dense @ runs.test_loss.to_numpy()
+    for i, (pretrain, prefix, scratch) in enumerate(ratios):
+        own = np.where(runs.arm == "scratch", scratch**2, 1.0)
+        whole = np.diag(own) + pretrain**2 * models @ models.T + prefix**2 * prefixes @ prefixes.T
+        covariance = dense @ whole @ dense.T
+        assert squares[i] == pytest.approx(data @ np.linalg.solve(covariance, data), rel=1e-8)
+        log_determinant = np.linalg.slogdet(covariance)[1]
+        assert likelihood[i] == pytest.approx(-log_determinant / 2 - len(data) / 2 * np.log(squares[i]), rel=1e-9)

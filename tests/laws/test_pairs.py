@@ -8,7 +8,7 @@ import pytest
 
 from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.fit import write_results
-from workflow_scripts.laws.pairs import main, ratios
+from workflow_scripts.laws.pairs import main, ratios, sentences
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Planted, simulate_runs
 from workflow_scripts.sections import Fit
@@ -87,3 +87,11 @@ def test_the_sentences_name_pairs_units_and_intervals(results, tmp_path, capsys)
 def test_an_experiment_that_was_not_run_is_named(results, tmp_path):
     with pytest.raises(SystemExit, match=r"nowhere/laws/runs.parquet: no such file; run that experiment first"):
         main([str(results / "nowhere"), "--out", str(tmp_path)])
+
+
+def test_a_multiplier_read_across_a_coarse_grid_says_so(tables):
+    """Kim's from-scratch D are a factor 10 apart: what is read between two of them is known no better."""
+    cells, laws = tables
+    assert not any("differ by a factor" in told for told in sentences(cells, laws, []))
+    _, *coarse = sentences(cells.assign(d_e_gap=10.0), laws, [])
+    assert all("read between from-scratch D that differ by a factor 10" in told for told in coarse)

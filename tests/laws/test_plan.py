@@ -90,7 +90,7 @@ def test_more_data_is_never_worse_and_the_data_needed_undoes_the_loss(forecast, 
 def test_intervals_hold_their_estimate_and_leave_out_what_was_not_measured(forecast):
     found = interval(forecast.loss("english", 34_656, 20_000))
     assert found["low"] < found["estimate"] < found["high"]
-    assert interval(np.array([3.0, -np.inf, 3.0, 3.1])) == {"estimate": 3.0, "low": None, "high": 3.1}
+    assert interval(np.array([3.0, -np.inf, 3.1, 3.1])) == {"estimate": 3.0, "low": None, "high": 3.1}
     assert said({"estimate": 3.0, "low": None, "high": 3.1}) == "3 (at most 3.1)"
 
 
@@ -265,6 +265,20 @@ def test_the_command_prints_sentences_and_writes_them_as_json(laws, tmp_path, ca
     assert written["question"]["prices"]["flop"] == pytest.approx(2 / 3600 / 1e9)
     assert written["limits"]["sources"]["english"]["d_f"] == [500, 200_000]
     assert {"Limits", "Not in them"} <= set(printed.splitlines())
+
+
+def test_documents_are_counted_in_characters(laws, tmp_path, capsys):
+    """Their length is the user's, or that of the runs' whole documents."""
+    out = tmp_path / "plan.json"
+    plan.main([str(laws), "--documents", "20", "--document-characters", "1000", "--out", str(out)])
+    asked = read_json(out)["question"]
+    assert (asked["documents"], asked["characters"]) == (20, 20_000)
+    assert "With 20 documents (20,000 characters) the lowest loss" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="--documents: no table of runs on whole documents"):
+        plan.main([str(laws), "--documents", "20"])
+    runs = read_runs(laws / "runs.parquet")
+    whole = runs[runs.arm == "scratch"].assign(unit="document", n_units=lambda rows: rows.d_chars_used / 800)
+    assert plan.document_characters(pd.concat([runs, whole])) == pytest.approx(800)
 
 
 def test_runs_that_did_not_finish_are_left_out_of_the_compute_and_counted(laws, tmp_path, capsys):

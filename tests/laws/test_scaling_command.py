@@ -174,7 +174,13 @@ def test_two_sources_without_names_are_not_mixed(runs, command):
 
 def test_counts_are_chosen_and_said(runs, command):
     result, words = command(runs, "--n", "n_params_total", "--flops", "flops_with_head")
-    assert result["conventions"] == {"N": "n_params_total", "C": "flops_with_head", "unit": "excerpt"}
+    conventions = {
+        "N": "n_params_total",
+        "C": "flops_with_head",
+        "C of training in progress": "6 N D",
+        "unit": "excerpt",
+    }
+    assert result["conventions"] == conventions
     assert "\nN is n_params_total, C is flops_with_head" in words
     with pytest.raises(SystemExit, match="no column n_params_total"):
         command(runs.drop(columns="n_params_total"), "--n", "n_params_total")

@@ -38,13 +38,12 @@ def test_a_planted_optimum_is_found(optimum):
 def test_an_optimum_beyond_the_sweep_is_not_called_one(optimum):
     (cell,) = judge(swept(optimum))
     assert not cell["optimum_inside"]
-    assert not cell["negligible"]
+    assert cell["verdict"] == "not negligible"
 
 
 def test_a_flat_valley_is_negligible_and_a_steep_one_is_not():
     flat, steep = judge(pd.concat([swept(1.4, size="25k"), swept(2.0, size="55k", curvature=0.2)]))
-    assert flat["negligible"]
-    assert not steep["negligible"]
+    assert (flat["verdict"], steep["verdict"]) == ("negligible", "not negligible")
 
 
 def test_a_failed_run_is_named_and_costs_its_factor_only():
@@ -64,13 +63,34 @@ def test_d_t_moves_by_the_difference_of_what_the_arms_lose():
     d = np.array([6_000, 20_000, 60_000])
     curves = pd.DataFrame({"unit": "excerpt", "n_params": 24_576, "d": d, "loss": 5 - 0.3 * np.log(d)})
     effective = pd.DataFrame(
-        [{"source": "e", "unit": "excerpt", "size": "25k", "n_params": 24_576, "d_f": 6_000, "d_e": 12_000.0}]
+        [
+            {"source": "e", "unit": unit, "size": "25k", "n_params": 24_576, "d_f": 6_000, "d_e": d_e}
+            for unit, d_e in (("document", 60_000.0), ("excerpt", 12_000.0))
+        ]
     )
-    place = {"constant": "learning_rate", "size": "25k", "d_chars": 6_000}
+    place = {"constant": "learning_rate", "size": "25k", "d_chars": 6_000, "optimum_inside": True}
     cells = [
         {**place, "arm": "finetune", "source": "e", "left": 0.04},
         {**place, "arm": "scratch", "source": None, "left": 0.01},
     ]
-    (found,) = effect_on_transfer(cells, effective, curves)
+    (found,) = effect_on_transfer(cells, effective, curves, "excerpt")
     assert found["d_t_ratio"] == pytest.approx((12_000 * np.exp(0.1) - 6_000) / 6_000)
-    assert effect_on_transfer(cells[:1], effective, curves) == []
+    assert effect_on_transfer(cells[:1], effective, curves, "excerpt") == []
+    at_an_edge = [cells[0] | {"optimum_inside": False}, cells[1]]
+    assert effect_on_transfer(at_an_edge, effective, curves, "excerpt") == []
+
+
+def test_an_edge_is_never_negligible():
+    """Losses that fall to the last factor leave an unknown amount behind it, however little to the edge."""
+    runs = swept(1.0, curvature=0.0)
+    runs["test_loss"] = 3.012 - 0.003 * np.log2(runs.factor * 4)
+    (cell,) = judge(runs)
+    assert not cell["optimum_inside"]
+    assert cell["verdict"] == "undecided"
+
+
+def test_a_cell_without_a_run_that_ended_well_is_named():
+    with pytest.raises(
+        SystemExit, match="sweep of constant learning_rate, arm scratch, size 25k, .* a run failed at every"
+    ):
+        judge(swept(1.0).assign(test_loss=np.nan))

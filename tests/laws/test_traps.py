@@ -5,13 +5,21 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from workflow_scripts.laws.bootstrap import fit_runs
+from benchmarks.coverage import SETTINGS
+from workflow_scripts.laws.bootstrap import Fitted, fit_runs
+from workflow_scripts.laws.claims import claims, overall
+from workflow_scripts.laws.effective_data import Cells, collect_cells, describe_cells
 from workflow_scripts.laws.fit import sentences
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.laws.sources import across_sources
 from workflow_scripts.laws.summary import summarise
+from workflow_scripts.laws.transfer_law import Design
 from workflow_scripts.sections import Fit
 
 RULE = Fit(d_f=(6000, 60000), draws=200)
@@ -97,3 +105,71 @@ def test_the_laws_run_without_torch():
     """The command is for tables from anywhere: on a machine that never trained anything."""
     code = "import sys; import workflow_scripts.laws.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SHARP = Planted(floor=3.0, data_scale=5e4, data_exponent=1.2, size_scale=0.0)
+ENOUGH = (5e4 * 99 / 3) ** (1 / 1.2)
+"""D(N) of `SHARP`, the same for every N: 152,000 characters."""
+
+
+@pytest.fixture(scope="module")
+def sharp() -> Cells:
+    return collect_cells(check_runs(simulate_runs(planted=SHARP, noise=QUIET, document_size=None)), "excerpt")
+
+
+@settings(max_examples=30)
+@given(st.floats(0.01, 1.0))
+def test_the_low_data_regime_ends_where_the_user_says(sharp, share):
+    """The paper's 0.1 D(N) is a judgement: `low_data_share` moves the edge, and D(N) itself stays where it is."""
+    sizes = np.array([0, 6_000, 10_000, 20_000, 35_000, 60_000, 200_000])
+    assume((abs(np.log(np.maximum(sizes, 1) / (share * ENOUGH))) > 0.01).all())
+    table = describe_cells(sharp, 0.01, share)
+    regimes = np.select([table.d_f <= share * ENOUGH, table.d_f <= ENOUGH], ["low", "medium"], "high")
+    assert table.regime.tolist() == regimes.tolist()
+
+
+@pytest.mark.parametrize(("share", "low", "medium"), [(0.1, 12, 18), (0.3, 24, 6)])
+def test_low_data_share_reaches_the_table_and_the_words(share, low, medium):
+    """152,000 characters are enough for each of six sizes: of five D_F two are below a tenth of them, four below 0.3."""
+    rule = Fit(d_f=(6_000, 60_000), draws=100, low_data_share=share)
+    fitted = fit_runs(check_runs(simulate_runs(planted=SHARP, noise=QUIET, document_size=None)), rule)
+    assert fitted.in_fit("english").regime.value_counts().to_dict() == {"low": low, "medium": medium}
+    (law,) = summarise(fitted)["sources"].values()
+    assert (
+        f"{medium} of 30 cells of the fit are not known to be in the low-data regime, where the paper fits its law"
+        f" (low {low}, medium {medium})."
+    ) in law["warnings"]
+
+
+@pytest.fixture(scope="module")
+def table_1() -> Fitted:
+    """Both rows of the paper's Table 1 planted, over its decades of N and D_F, with hardly any noise."""
+    parts = []
+    for source, setting in (("text", SETTINGS["paper, text"]), ("text_and_code", SETTINGS["paper, half code"])):
+        runs = simulate_runs(
+            planted=setting.planted, noise=Noise(0.001, 0.001, 0.001), source=source, document_size=None, **setting.grid
+        )
+        parts.append(runs if source == "text" else runs[runs.init == source])
+    runs = pd.concat(parts).drop(columns="test_bits_per_byte")
+    return fit_runs(check_runs(runs), Fit(d_f=(10**5, 10**8), draws=200))
+
+
+def test_the_closer_source_is_the_one_with_the_smaller_alpha(table_1):
+    """Notes swap them: half code is closer to Python, its alpha is smaller by 0.084 and its k larger by a factor 11."""
+    across = across_sources(table_1)
+    found = {claim.name: claim for claim in claims(across, "text_and_code", "text")}
+    assert found["alpha"].estimate == pytest.approx(-0.084, abs=0.01)
+    assert found["ln_k"].estimate == pytest.approx(np.log(11.05), abs=0.15)
+    assert found["beta"].estimate == pytest.approx(0, abs=0.01)
+    assert {claim.verdict for claim in found.values()} == {overall(list(found.values()))} == {"supported"}
+    swapped = {claim.name: claim.verdict for claim in claims(across, "text", "text_and_code")}
+    assert swapped == {"beta": "supported", "alpha": "contradicted", "ln_k": "contradicted"}
+
+
+def test_more_transfer_from_little_data_fades_faster(table_1):
+    """What smaller alpha and larger k mean, in D_T at (N, D_F): 4.2 times text's at the smallest, 2.3 at the largest."""
+    corners = Design(np.array([1e5, 1e8]), np.array([1e6, 1e9]), np.ones(2))
+    text, half_code = (np.exp(fit.best.law.log_d_t(corners)[0]) for fit in table_1.laws)
+    np.testing.assert_allclose(text, [2.88e7, 1.38e9], rtol=0.05)
+    np.testing.assert_allclose(half_code, [1.21e8, 3.24e9], rtol=0.05)
+    assert half_code[0] / text[0] > 1.5 * half_code[1] / text[1] > 1.5

@@ -59,7 +59,7 @@ def test_jobs_hold_their_runs_and_sizes_ask_for_their_longest_job(experiment):
     assert sum(found["jobs"].values()) == pytest.approx(runs + START_SECONDS * len(found["jobs"]))
     longest = max(seconds for job, seconds in found["jobs"].items() if "/124k/" in job)
     assert found["sizes"]["124k"]["runtime"] >= 1.5 * longest / 60
-    assert found["sizes"]["124k"]["mem_mb"] == 600
+    assert found["sizes"]["124k"]["mem_mb"] == 600 + estimate.SNAKEMAKE_MB
     assert "186 runs" in estimate.table(found, 2)
 
 

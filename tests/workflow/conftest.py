@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -18,6 +19,7 @@ PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
 TINY = Path(__file__).with_name("tiny.yaml")
 TIMEOUT = 1800
 """Seconds; it ends what hangs, on a machine that has other work too."""
+CELL = ["arm", "init", "unit", "size", "d_chars", "seed"]
 
 
 NAMES = ["".join(random.Random(seed).choices("abcdefgxyz_", k=2 + seed % 6)) for seed in range(80)]
@@ -123,6 +125,20 @@ class Project:
     def results(self, *parts):
         return self.folder.joinpath("results", yaml.safe_load(self.config.read_text())["experiment"], *parts)
 
+    def manifest(self, path):
+        """Of a training job that is done: run folder -> key in the store, status, hash of the weights."""
+        return json.loads(self.results("training", path).read_text())
+
+    def forget_training(self):
+        """Leaves corpora and tokens."""
+        for made in ("results/tiny/training", "results/tiny/laws", "results/tiny/figures", "results/store/runs"):
+            shutil.rmtree(self.folder / made)
+
+    def losses(self):
+        """Of every run, by cell, with what else it was at its best."""
+        runs = pd.read_parquet(self.results("laws", "runs.parquet")).set_index(CELL)
+        return runs[["val_loss", "test_loss", "test_bits_per_byte", "best_tokens", "best_epoch", "d_tokens", "flops"]]
+
 
 def kill(process, *, with_jobs):
     """SIGKILL to what drives the work, and to its jobs too, or else these run on as orphans.  Returns the orphans."""
@@ -153,4 +169,12 @@ def finished(pristine, tmp_path_factory):
     code, output = project.launch("--resources", "gpu=8")
     assert code == 0, output
     project.output = output
+    return project
+
+
+@pytest.fixture
+def untrained(finished, tmp_path):
+    """The project with its tokens, before any training."""
+    project = finished.copy(tmp_path / "project")
+    project.forget_training()
     return project

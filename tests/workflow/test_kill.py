@@ -10,8 +10,6 @@ from tests.workflow.conftest import TIMEOUT, kill
 
 pytestmark = pytest.mark.workflow
 
-LOSSES = ["val_loss", "test_loss", "test_bits_per_byte", "best_tokens", "best_epoch", "d_tokens", "flops"]
-
 
 def wait_until(process, condition):
     """Returns when `condition()` holds; fails if the workflow ends before."""
@@ -24,11 +22,6 @@ def wait_until(process, condition):
             continue
         pytest.fail(f"the workflow ended (code {code}) too early:\n{process.stdout.read()}")
     pytest.fail("waited too long")
-
-
-def losses(project):
-    runs = pd.read_parquet(project.results("laws", "runs.parquet"))
-    return runs.sort_values(["arm", "unit", "n_params", "d_chars", "seed"])[LOSSES].reset_index(drop=True)
 
 
 @pytest.mark.parametrize("with_jobs", [True, False], ids=["workflow-and-jobs", "workflow-only"])
@@ -57,7 +50,7 @@ def test_killed_runs_end_with_the_same_losses(pristine, finished, tmp_path, with
     assert "going on from where it was" in output
     if with_jobs:
         assert "going on from its checkpoint" in output
-    pd.testing.assert_frame_equal(losses(project), losses(finished), check_exact=True)
+    pd.testing.assert_frame_equal(project.losses(), finished.losses(), check_exact=True)
 
 
 def test_a_second_run_waits_for_the_one_that_works(pristine, tmp_path):

@@ -8,6 +8,8 @@ pytestmark = pytest.mark.workflow
 
 PARTS = 4
 BUDGET = 100_000
+FILES = 1500
+"""The paths of a fifth of them are 128 KiB and more."""
 
 
 @pytest.fixture
@@ -51,3 +53,20 @@ def test_small_shards_make_what_one_makes_and_a_budget_is_of_the_whole_source(pr
     assert shards(project, "english/sampled") == {"all"}
     assert 0.9 * BUDGET < read_json(project.results("corpora/english/sampled.json"))["kept"]["characters"] <= BUDGET
     assert shards(project, "english/hub") == {"hub"}
+
+
+def test_a_source_of_thousands_of_files_is_read(pristine, tmp_path):
+    """Linux gives one argument of a command 128 KiB: Snakemake writes a longer one into a script."""
+    project = pristine.copy(tmp_path / "project")
+    line = (project.folder / "python.jsonl").read_text().splitlines(keepends=True)[0]
+    path = "/".join(["a_folder_with_a_long_name" * 8] * 3)
+    (project.folder / path).mkdir(parents=True)
+    for number in range(FILES):
+        (project.folder / path / f"{number}.jsonl").write_text(line)
+    many = {"kind": "files", "path": f"{path}/*.jsonl"}
+    english = {"words": {"kind": "files", "path": "english.jsonl"}}
+    project.change(corpora={"english": english, "python": {"functions": many}})
+    code, output = project.snakemake("results/tiny/corpora/python/functions.json")
+    assert code == 0, output
+    counts = read_json(project.results("corpora/python/functions.json"))
+    assert counts["kept"]["documents"] == FILES

@@ -1,108 +1,128 @@
-"""The workflow through a real SLURM: jobs by sbatch, GPUs counted, a cancelled job made good, the same losses."""
+"""The workflow through a real SLURM: jobs by sbatch, GPUs counted, what befalls its jobs made good, the same losses.
 
-import os
-import subprocess
-import threading
-from pathlib import Path
+What needs SLURM's accounts is in test_slurm_accounting.py (`make slurm`).
+"""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 
+from tests.slurm.lab import held_at_its_checkpoint, started, until
+
 pytestmark = pytest.mark.workflow
 
-SCRIPTS = Path(__file__).parents[1] / "slurm"
-IMPOSSIBLE = 3
-CELL = ["arm", "init", "unit", "size", "d_chars", "seed"]
-LOSSES = ["val_loss", "test_loss", "best_tokens"]
+SMALL, LARGE = "1k", "6k"
+SITE = {"executor": "slurm", "default-resources": {"slurm_partition": "gpu"}, "jobs": 1}
+"""A site's own profile; the workflow's goes before it, key by key."""
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """A SLURM with 8 pretended GPUs, for as long as this module's tests take."""
-    environment = os.environ | {"SLURM_LAB_DIR": str(tmp_path_factory.mktemp("slurm"))}
-    output = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    started = subprocess.run([SCRIPTS / "start.sh"], **output)
-    if started.returncode == IMPOSSIBLE:
-        pytest.skip(f"no SLURM here: {started.stderr.strip()}")
-    try:
-        assert started.returncode == 0, started.stderr
-        yield
-    finally:
-        subprocess.run([SCRIPTS / "stop.sh"], env=environment, check=True)
+    with started(tmp_path_factory.mktemp("slurm")) as lab:
+        yield lab
 
 
-def cancel_one(rule, over):
-    """Cancels the first job of a rule that SLURM runs; returns its number, or None if `over` comes first."""
-    while not over.wait(0.2):
-        listed = subprocess.run(["squeue", "-h", "-t", "R", "-o", "%A %k"], capture_output=True, text=True).stdout
-        for line in listed.splitlines():
-            number, _, comment = line.partition(" ")
-            if comment.startswith(f"rule_{rule}_"):
-                subprocess.run(["scancel", number], check=True)
-                return number
-    return None
+def cancelled(lab, project, finished, over):
+    """Returns the job's number, as the other troubles do; `over()` when Snakemake has ended."""
+    with held_at_its_checkpoint(project, finished, f"pretrain/english/{SMALL}/seed0.json", over) as process:
+        number, _ = lab.job_of(process)
+        lab.ask("scancel", number)
+    return number
+
+
+def out_of_time(lab, project, finished, over):
+    with held_at_its_checkpoint(project, finished, f"pretrain/english/{LARGE}/seed0.json", over) as process:
+        number, _ = lab.job_of(process)
+        until(lambda: lab.job(number)["state"] == "TO", over)
+    return number
+
+
+def preempted_then_without_its_node(lab, project, finished, over):
+    manifest = f"finetune/english/excerpt/{LARGE}/seed0/small.json"
+    with held_at_its_checkpoint(project, finished, manifest, over) as process:
+        number, node = lab.job_of(process)
+        lab.preempt(node)
+        until(lambda: lab.job(number)["state"] == "PD", over)
+    until(lambda: lab.job(number)["state"] == "R", over)
+    lab.set_node_down(lab.job(number)["nodes"])
+    return number
+
+
+TROUBLES = (cancelled, out_of_time, preempted_then_without_its_node)
 
 
 @pytest.fixture(scope="module")
-def through_slurm(slurm, pristine, tmp_path_factory):
-    """The small experiment's first seed up to its table of runs; one pre-training job is cancelled from outside."""
+def through_slurm(slurm, pristine, finished, tmp_path_factory):
+    """The small experiment's first seed up to its table of runs, with a site's own profile, in trouble on the way."""
     project = pristine.copy(tmp_path_factory.mktemp("through_slurm") / "project")
     project.change(seeds=[0], share_process_below=20_000)
-    over, cancelled = threading.Event(), []
-    canceller = threading.Thread(target=lambda: cancelled.append(cancel_one("pretrain", over)))
-    canceller.start()
-    code, project.output = project.snakemake(
-        "results/tiny/laws/runs.parquet",
-        *("--workflow-profile", "profiles/slurm"),
-        *("--slurm-init-seconds-before-status-checks", "8"),
-        *("--set-resources", "scratch:gpu=5"),
-    )
-    over.set()
-    canceller.join()
-    assert code == 0, project.output
-    (project.cancelled,) = cancelled
-    columns = ["number", "state", "start", "end", "gpus", "comment"]
-    listed = subprocess.run(
-        [
-            "squeue",
-            "-h",
-            "--states=all",
-            "-O",
-            "JobID:12,StateCompact:6,StartTime:24,EndTime:24,tres-per-job:24,Comment:200",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    project.jobs = pd.DataFrame([line.split(maxsplit=5) for line in listed.splitlines()], columns=columns)
+    (project.folder / "site").mkdir()
+    (project.folder / "site" / "config.yaml").write_text(json.dumps(SITE))
+    estimate = {"sizes": {LARGE: {"mem_mb": 1000, "runtime": 1}}}
+    project.results().mkdir(parents=True)
+    project.results("estimate.json").write_text(json.dumps(estimate))
+    with ThreadPoolExecutor() as beside:
+        work = beside.submit(
+            project.snakemake,
+            "results/tiny/laws/runs.parquet",
+            *("--profile", "site", "--workflow-profile", "profiles/slurm"),
+            *("--slurm-init-seconds-before-status-checks", "8"),
+            *("--set-resources", "scratch:gpu=5", "collect:slurm_partition=main"),
+            *("scratch:runtime=60", "finetune:runtime=60"),
+        )
+        numbers = {trouble: beside.submit(trouble, slurm, project, finished, work.done) for trouble in TROUBLES}
+    code, output = work.result()
+    assert code == 0, output
+    project.jobs = slurm.jobs()
+    project.troubled = {trouble: slurm.job(number.result()) for trouble, number in numbers.items()}
     return project
 
 
 def test_every_step_went_through_sbatch(through_slurm):
-    rules = through_slurm.jobs["comment"].str.extract(r"rule_([a-z]+)")[0]
-    assert {"clean", "split", "tokenizer", "encode", "pretrain", "scratch", "finetune", "collect"} <= set(rules)
+    rules = {"clean", "split", "tokenizer", "encode", "pretrain", "scratch", "finetune", "collect"}
+    assert rules <= set(through_slurm.jobs["rule"])
+
+
+def test_a_sites_profile_gives_the_partition_and_a_rule_may_have_its_own(through_slurm):
+    assert set(through_slurm.jobs.query("rule != 'collect'")["partition"]) == {"gpu"}
+    assert set(through_slurm.jobs.query("rule == 'collect'")["partition"]) == {"main"}
 
 
 def test_losses_are_those_of_one_box(through_slurm, finished):
-    """Also of the run whose pre-training was cancelled on the way."""
-    here = pd.read_parquet(through_slurm.results("laws", "runs.parquet")).set_index(CELL)[LOSSES]
-    there = pd.read_parquet(finished.results("laws", "runs.parquet")).set_index(CELL)[LOSSES]
+    """Also of the runs that were stopped on the way."""
+    here, there = through_slurm.losses(), finished.losses()
     assert len(here) == len(there) / 2
-    pd.testing.assert_frame_equal(here, there.loc[here.index])
+    pd.testing.assert_frame_equal(here, there.loc[here.index], check_exact=True)
 
 
-def test_a_cancelled_job_is_noticed_and_tried_again(through_slurm):
-    jobs = through_slurm.jobs
-    assert through_slurm.cancelled in set(jobs["number"][jobs["state"] == "CA"])
-    pretraining = jobs[jobs["comment"].str.startswith("rule_pretrain_")]
-    assert (pretraining["state"] == "CD").sum() == 2
+def test_a_cancelled_job_is_noticed_and_goes_on_from_its_checkpoint(through_slurm):
+    assert through_slurm.troubled[cancelled]["state"] == "CA"
+    log = through_slurm.results("logs/training/pretrain/english", SMALL, "seed0.log").read_text()
+    assert "going on from its checkpoint" in log
+
+
+def test_a_job_out_of_time_goes_on_from_its_checkpoint_with_more_time(through_slurm):
+    assert through_slurm.troubled[out_of_time]["state"] == "TO"
+    tries = through_slurm.jobs.query("rule == 'pretrain' and wildcards.str.contains(@LARGE)")
+    assert {"1:00", "2:00"} <= set(tries["limit"])
+    log = through_slurm.results("logs/training/pretrain/english", LARGE, "seed0.log").read_text()
+    assert "going on from its checkpoint" in log
+
+
+def test_a_preempted_job_and_one_whose_node_is_down_are_run_again_by_slurm(through_slurm):
+    job = through_slurm.troubled[preempted_then_without_its_node]
+    assert (job["state"], job["restarts"]) == ("CD", "2")
+    log = through_slurm.results("logs/training/finetune/english/excerpt", LARGE, "seed0/small.log").read_text()
+    assert "going on from its checkpoint" in log
 
 
 def test_jobs_wait_for_gpus(through_slurm):
-    """Two jobs of 5 of the 8 GPUs each never run side by side."""
-    jobs = through_slurm.jobs
-    of_scratch = jobs[jobs["comment"].str.startswith("rule_scratch_")].sort_values("start")
-    assert len(of_scratch) > 1
+    """Two jobs of 5 of a node's 8 GPUs each never run side by side on it."""
+    of_scratch = through_slurm.jobs.query("rule == 'scratch'")
     assert of_scratch["gpus"].str.contains("gpu:5").all()
-    ends, starts = pd.to_datetime(of_scratch["end"]), pd.to_datetime(of_scratch["start"])
-    assert (ends.iloc[:-1].to_numpy() <= starts.iloc[1:].to_numpy()).all()
+    assert of_scratch.groupby("nodes").size().max() > 1
+    for _, jobs in of_scratch.sort_values("start").groupby("nodes"):
+        ends, starts = pd.to_datetime(jobs["end"]), pd.to_datetime(jobs["start"])
+        assert (ends.iloc[:-1].to_numpy() <= starts.iloc[1:].to_numpy()).all()

@@ -1,3 +1,3 @@
 """The figures of an experiment, one module each."""
 
-FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit", "noise_scale")
+FIGURES = ("effective_data", "transfer_law", "data_limited", "sampling_unit", "best_epoch", "noise_scale")

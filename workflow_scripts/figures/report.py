@@ -14,7 +14,15 @@ import jinja2
 from markupsafe import Markup, escape
 
 from workflow_scripts.experiment import ConfigurationError, Experiment
-from workflow_scripts.figures import FIGURES, coefficients, report_laws, report_tables, sentences
+from workflow_scripts.figures import (
+    FIGURES,
+    coefficients,
+    report_harm,
+    report_laws,
+    report_sweeps,
+    report_tables,
+    sentences,
+)
 from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, has_estimate, read_table
 from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
@@ -58,6 +66,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         sources=" or ".join(title_of(source) for source in laws.sources),
         figures={name: picture(name, figures, captions) for name in FIGURES},
         findings=[finding(laws, source, target) for source in laws.sources],
+        harm=report_harm.section(laws),
         coefficients=Markup(coefficients.as_html(coefficients.rows_of(laws, target))),
         coefficients_note=coefficients.NOTE,
         estimators=report_laws.estimators(laws),
@@ -66,6 +75,7 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         rivals=report_laws.rivals(laws),
         enough=report_laws.enough_data(laws),
         plan=report_laws.plan(laws),
+        noise=report_laws.noise(laws),
         readings=report_laws.readings(laws),
         around=report_laws.around(laws),
         compute_optimal=report_laws.compute_optimal(laws),
@@ -73,11 +83,12 @@ def render(experiment: Experiment, laws: Laws, figures: Path, captions: Path, co
         absent=report_laws.absent(laws),
         crossings=report_laws.crossings(laws),
         checks=[sentences.check(found) for found in laws.sanity["checks"]],
-        reservations=list(dict.fromkeys(warnings + reservations)),
+        reservations=list(dict.fromkeys(warnings + reservations + report_sweeps.reservations(laws))),
         units=sampling_units(experiment, laws),
         unit_contrast=sentences.unit_contrast(cells, target),
         training=training(experiment, laws),
         arms=report_tables.arms(laws),
+        sweeps=report_sweeps.section(laws, experiment),
         data=None if laws.simulated else report_tables.data(corpora, tokens, experiment),
         scale=report_tables.scale(laws, tokens, experiment),
         effective_data=report_tables.effective_data(laws),
@@ -122,7 +133,7 @@ def finding(laws: Laws, source: str, target: str) -> dict[str, Any]:
     )
     return found | {
         "law": formula,
-        "meaning": sentences.meaning(law, source, target),
+        "meaning": [*sentences.meaning(law, source, target), sentences.multiplier(law, target)],
         "quality": sentences.quality(law),
     }
 

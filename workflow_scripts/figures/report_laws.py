@@ -11,6 +11,7 @@ from workflow_scripts.figures.report_tables import Rows
 from workflow_scripts.figures.tables import Laws, has_estimate
 from workflow_scripts.figures.words import count, interval, number, title_of
 from workflow_scripts.laws.claims import ALIKE, CLAIMS, PAPER, claims, overall
+from workflow_scripts.laws.noise import SMALLEST_DEVIATION
 from workflow_scripts.laws.plan import report_section
 from workflow_scripts.laws.planning.forecast import PlanError
 from workflow_scripts.laws.scaling import allocation
@@ -29,6 +30,13 @@ LEFT_OUT = {
     "largest_d_f": "largest D_F",
     "largest_p": "largest P",
     "each_cell": "each cell in turn",
+}
+NOISE = {
+    "pretrain": "of a pre-trained model, shared by all runs that start from it",
+    "prefix": "of a data set, shared by all runs on it in both arms",
+    "scratch_run": "of a from-scratch run alone",
+    "finetune_run": "of a fine-tuned run alone",
+    "zero_shot": "of a pre-trained model before fine-tuning (zero-shot)",
 }
 MOVED = 0.005
 """A change of an exponent below this is not told."""
@@ -79,7 +87,7 @@ def mixed(laws: Laws, experiment: Experiment) -> list[dict[str, Any]]:
                         "ln k" if claim.name == "ln_k" else GREEK[claim.name],
                         f"{number(claim.estimate)} ({interval(claim.low, claim.high)})",
                         number(PAPER[claim.name]),
-                        number(claim.smallest_seen),
+                        "unknown" if claim.smallest_seen is None else number(claim.smallest_seen),
                         f"{CLAIMS[claim.name]}: {claim.verdict}",
                     ]
                     for claim in found
@@ -105,6 +113,27 @@ def over_p(laws: Laws) -> list[str]:
         for source, law in laws.transfer_law.items()
         if (axis := law.get("axis_of_p"))
     ]
+
+
+def noise(laws: Laws) -> dict[str, Any]:
+    """Where the scatter of the losses comes from: `rows`, and what it was seen by in `sentences`."""
+    found = laws.noise
+    rows = [[words, _nats(found["nats_per_token"].get(name))] for name, words in NOISE.items()]
+    seen = "It is seen in the differences between the seeds of a cell, pooled over all cells."
+    if not found["from_seeds"]:
+        seen = "No cell has two seeds: the noise is the scatter of from-scratch losses about smooth curves."
+    if all(nats == "unknown" for _, nats in rows):
+        seen = "Neither seeds nor from-scratch runs tell the noise, so intervals are unknown."
+    models = f"A cell rests on up to {found['pretrain_seeds']} pre-trained models."
+    if found["pretrain_seeds"] < 2:
+        models = "A cell rests on one pre-trained model: what another would have given is not seen."
+    return {"rows": rows, "sentences": f"{seen} {models}"}
+
+
+def _nats(deviation: float | None) -> str:
+    """A part that the runs cannot tell is 0, or as small as keeps weights finite."""
+    unknown = deviation is None or deviation <= SMALLEST_DEVIATION * (1 + 1e-9)
+    return "unknown" if unknown else number(deviation)
 
 
 def rivals(laws: Laws) -> list[dict[str, Any]]:
@@ -141,13 +170,12 @@ def rivals(laws: Laws) -> list[dict[str, Any]]:
 
 
 def enough_data(laws: Laws) -> Rows:
-    """D(N) of each size, the data from which on a from-scratch model no longer gains, and what pre-training did."""
+    """D(N) of each size, the data from which on a from-scratch model no longer gains."""
     cells = laws.fine_tuned
     rows = []
     for (source, _), of_size in cells[cells["unit"] == laws.main_unit].groupby(["source", "n_params"]):
         first = of_size.iloc[0]
         d_n, span = _sufficient(first)
-        verdicts = of_size["verdict"].value_counts()
         regimes = of_size["regime"].value_counts()
         rows.append(
             [
@@ -155,8 +183,8 @@ def enough_data(laws: Laws) -> Rows:
                 first["size"],
                 d_n,
                 span,
+                "unknown" if pd.isna(first["d_n_beyond"]) else f"{100 * first['d_n_beyond']:.3g} % of draws",
                 ", ".join(f"{name} {n}" for name, n in regimes.items()),
-                ", ".join(f"{name} {n}" for name, n in verdicts.items()),
             ]
         )
     return rows
@@ -206,13 +234,14 @@ def _in_bits(source: str, cells: pd.DataFrame) -> list[str]:
 
 
 def _zero_shot(source: str, cells: list[dict[str, Any]]) -> list[str]:
-    """D_E(0) of each size, or the end of the curve beyond which it lies."""
-    told = [
-        f"{cell['censored']} {count(cell['d_e_limit'])} at N = {cell['size']}"
-        if cell["d_e"] is None
-        else f"{count(cell['d_e'])} ({interval(cell['d_e_low'], cell['d_e_high'], count)}) at N = {cell['size']}"
-        for cell in cells
-    ]
+    """D_E(0) of each size, or the end of the curve beyond which it lies, with its interval."""
+    told = []
+    for cell in cells:
+        known = cell["d_e"] is not None
+        d_e = count(cell["d_e"]) if known else f"{cell['censored']} {count(cell['d_e_limit'])}"
+        ends = interval(cell["d_e_low"], cell["d_e_high"], count)
+        beyond = not known and ends == "no interval"
+        told.append(f"{d_e}{'' if beyond else f' ({ends})'} at N = {cell['size']}")
     return [f"{source}, without fine-tuning (zero-shot), is worth D_E = {', '.join(told)}."] if told else []
 
 
@@ -239,9 +268,18 @@ def around(laws: Laws) -> Rows:
         parameters = ", ".join(f"{greek(name)} {_parameter(value)}" for name, value in law["parameters"].items())
         status = law["status"] + (f": {', '.join(law['on_bound'])}" if law["on_bound"] else "")
         status += f"; {law['note']}" if law["note"] else ""
-        points, published = str(law["n_points"]), _published(law["published"])
-        rows.append([law["of"], greek(law["equation"]), parameters, published, points, greek(status)])
+        left_out = f", {law['n_at_budget_left_out']} at budget left out" if law["n_at_budget_left_out"] else ""
+        points, published = f"{law['n_points']}{left_out}", _published(law["published"])
+        search = [f"{law['starts']['agreed']} of {law['starts']['tried']}", _draws(law["draws"])]
+        rows.append([law["of"], greek(law["equation"]), parameters, published, points, greek(status), *search])
     return rows
+
+
+def _draws(draws: dict[str, int]) -> str:
+    """`1,000: 3 not converged, 5 on a bound`; `1,000` where there is none of either."""
+    unsure = {"not converged": draws["not_converged"], "on a bound": draws["on_a_bound"]}
+    told = ", ".join(f"{n:,} {why}" for why, n in unsure.items() if n)
+    return f"{draws['number']:,}" + (f": {told}" if told else "")
 
 
 def compute_optimal(laws: Laws) -> Rows:

@@ -58,8 +58,16 @@ def meaning(law: dict[str, Any], source: str, target: str) -> list[str]:
     return sentences
 
 
-def _with_interval(coefficient: dict[str, float | None]) -> str:
-    return f"{number(coefficient['estimate'])} ({interval(coefficient['low'], coefficient['high'])})"
+def multiplier(law: dict[str, Any], target: str) -> str:
+    """How many times fine-tuning data counts by the law, at the smallest and the largest N of the fit."""
+    ends = law["data_multiplier"]
+    told = " and ".join(f"{_with_interval(one)} times at N = {count(one['n_params'])}" for one in ends)
+    return f"By the law, {count(ends[0]['d_f'])} characters of {title_of(target)}, the middle of the fit, count {told}."
+
+
+def _with_interval(value: dict[str, float | None]) -> str:
+    estimate = "unknown" if value["estimate"] is None else number(value["estimate"])
+    return f"{estimate} ({interval(value['low'], value['high'])})"
 
 
 def _tenfold(exponent: dict[str, float | None]) -> str:
@@ -163,6 +171,10 @@ def reservations(cells: pd.DataFrame, seeds: int) -> list[str]:
         )
     if seeds < 3:
         sentences.append(f"There {'is one seed' if seeds == 1 else 'are two seeds'}: the noise is pooled over cells.")
+    if cells["source"].nunique() == 1:
+        sentences.append("There is one source of pre-training: whether sources share α or β was not asked.")
+    if cells["pretrain_tokens"].nunique() == 1:
+        sentences.append("All models were pre-trained equally long: how D_T grows with that length was not asked.")
     decades = np.log10(cells["n_params"].max() / cells["n_params"].min())
     sentences.append(f"The sizes span {decades:.1f} decades of N. Beyond them the law is an extrapolation.")
     return sentences

@@ -16,9 +16,10 @@ from workflow_scripts.files import read_json
 
 RUNS = ("arm", "init", "unit", "size", "n_params", "d_chars", "seed", "test_loss", "hit_budget", "status", "simulated")
 EFFECTIVE_DATA = (
-    *("source", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
-    *("d_t", "d_t_low", "d_t_high", "probability_of_harm"),
-    *("censored", "lower_bound", "upper_bound", "regime", "in_fit", "simulated"),
+    *("source", "pretrain_tokens", "unit", "size", "n_params", "d_f", "d_e", "d_e_low", "d_e_high"),
+    *("d_t", "d_t_low", "d_t_high", "probability_of_harm", "probability_of_help", "verdict"),
+    *("censored", "lower_bound", "upper_bound", "d_n", "d_n_low", "d_n_high", "d_n_beyond", "regime", "in_fit"),
+    "simulated",
 )
 COEFFICIENTS = ("k", "alpha", "beta")
 SCRATCH_CURVES = ("unit", "n_params", "d", "isotonic_loss")
@@ -100,6 +101,8 @@ class Laws:
             "transfer_law.json": read_document(self.folder / "transfer_law.json")["simulated"],
             "effective_data.parquet": bool(self.effective_data["simulated"].any()),
         }
+        if self.sweeps is not None:
+            kinds["sweeps.json"] = self.sweeps["simulated"]
         if len(set(kinds.values())) > 1:
             told = ", ".join(f"{file} is {'simulated' if kind else 'measured'}" for file, kind in kinds.items())
             raise TableError(f"{self.folder}: {told}; the two are never mixed: make the folder again")
@@ -126,9 +129,20 @@ class Laws:
         return read_document(self.folder / "transfer_law.json")["across_sources"]
 
     @cached_property
+    def noise(self) -> dict[str, Any]:
+        """The noise of the losses that the intervals come from, and what it was seen by (`laws.summary`)."""
+        return read_document(self.folder / "transfer_law.json")["noise"]
+
+    @cached_property
     def scaling(self) -> dict[str, Any]:
         """The scaling laws around the transfer law (`laws.scaling.command`)."""
         return read_document(self.folder / "scaling.json")
+
+    @cached_property
+    def sweeps(self) -> dict[str, Any] | None:
+        """What other values of the recipe's constants would have changed (`laws.sweeps`); None if that was not asked for."""
+        path = self.folder / "sweeps.json"
+        return read_document(path) if path.is_file() else None
 
     @cached_property
     def sanity(self) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from workflow_scripts.laws.transfer_law import BestLaw, Design, Law, fit_from_ma
 from workflow_scripts.sections import Fit
 
 ADVICE = "look for cells that contradict each other in effective_data.parquet, or give it more cells"
+READ = ("zero_shot", "finetune", "scratch")
+"""Arms that effective data are read from."""
 FEWEST_CELLS = 4
 """One more than the law has coefficients."""
 
@@ -84,6 +86,8 @@ class Fitted:
     """Runs with another status than `ok`, by status."""
     bytes_per_token: float | None
     """Of the target; None if the table does not tell."""
+    without_bits: tuple[int, int]
+    """Runs without a loss in bits per byte, where others have one; and of how many."""
 
     def in_fit(self, source: str) -> pd.DataFrame:
         """The rows of `table` that the law of a source rests on, or would."""
@@ -133,7 +137,9 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
                 lost.append(source)
                 del with_p[source]
     bytes_per_token = _bytes_per_token(runs[runs.arm == "scratch"])
-    return Fitted(main, cells, table, laws, with_p, without_law, lost, set_aside, bytes_per_token)
+    bits = _bits(runs[runs.arm.isin(READ)])
+    without_bits = (int((~(bits > 0)).sum()) if (bits > 0).any() else 0, len(bits))
+    return Fitted(main, cells, table, laws, with_p, without_law, lost, set_aside, bytes_per_token, without_bits)
 
 
 def _main_unit(tuned: pd.DataFrame, unit: str | None) -> str:
@@ -169,15 +175,21 @@ def _describe(cells: Cells, redrawn: Redrawn, fit: Fit) -> pd.DataFrame:
     return with_intervals(cells, table, redrawn, fit.infinite_data_tolerance).assign(in_fit=False)
 
 
+def _bits(runs: pd.DataFrame) -> pd.Series:
+    """Losses in bits per byte; NaN where the table has none."""
+    values = runs["test_bits_per_byte"] if "test_bits_per_byte" in runs else pd.Series(np.nan, index=runs.index)
+    return pd.to_numeric(values, errors="coerce").astype(float)
+
+
 def _in_bits(runs: pd.DataFrame, unit: str, fit: Fit, seed: np.random.SeedSequence) -> pd.DataFrame:
     """D_E with its interval where losses are bits per byte; columns of nulls where the table lacks some of them.
 
     The same as D_E from nats per token if all runs have one tokenizer and one test set.
     """
     names = {"d_e": "d_e_in_bits", "d_e_low": "d_e_in_bits_low", "d_e_high": "d_e_in_bits_high"}
-    used = runs[runs.arm.isin(["zero_shot", "finetune", "scratch"])]
-    bits = pd.to_numeric(used["test_bits_per_byte"], errors="coerce") if "test_bits_per_byte" in used else None
-    if bits is None or not (bits > 0).all():
+    used = runs[runs.arm.isin(READ)]
+    bits = _bits(used)
+    if not (bits > 0).all():
         return pd.DataFrame(columns=list(names.values()), dtype=float)
     cells = collect_cells(used.assign(test_loss=bits), unit)
     table = _describe(cells, _redraw(cells, fit, seed), fit)

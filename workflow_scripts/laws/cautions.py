@@ -16,6 +16,11 @@ LARGE_MISS = 2.0
 LARGE_MISFIT = 2.0
 WIDE_GAP = 10 ** (1 / 3) * 1.05
 """The from-scratch grid should have three points a decade or more."""
+PARTS = {
+    "pretrain": "of pre-trained models",
+    "prefix": "of sets (shared by all runs on one)",
+    "scratch_run": "of one from-scratch run",
+}
 TINY_TOKENS = 2.5
 """Bytes a token: GPT-2's has 3 and more on Python."""
 CLEARLY, CLEARLY_NATS = 0.8, 0.001
@@ -138,6 +143,14 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
         yield "One pre-training seed: every interval is conditional on the pre-trained weights."
     if not fitted.cells[fitted.unit].noise.from_seeds:
         yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."
+    lacking, number = fitted.without_bits
+    if lacking:
+        yield f"{lacking} of {number} runs have no test_bits_per_byte: D_E was not read in bits per byte."
+    for component, ratio in fitted.cells[fitted.unit].noise.beyond_search.items():
+        yield (
+            f"The noise {PARTS[component]} lies at the end of its search, {ratio:g} times that of one fine-tuned run: it may"
+            " be beyond, and intervals then are wrong."
+        )
     yield from _small_vocabulary(fitted.bytes_per_token)
 
 

@@ -6,7 +6,7 @@ Hernandez et al. 2021, Table 1: beside text alone, text and code has the same be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from typing import Any, Literal
 
 Verdict = Literal["supported", "contradicted", "undecided"]
@@ -26,7 +26,8 @@ class Claim:
     estimate: float
     low: float
     high: float
-    smallest_seen: float
+    """Infinite where unknown."""
+    smallest_seen: float | None
     """The smallest difference that the runs had a chance of 80 % to tell from 0."""
 
     @property
@@ -47,6 +48,7 @@ def claims(across_sources: dict[str, Any] | None, mixture: str, plain: str) -> l
         for pair in across_sources["differences"][name]["pairs"] if across_sources else ():
             if set(pair["sources"]) == {mixture, plain}:
                 estimate, low, high = (pair["difference"][end] for end in ("estimate", "low", "high"))
+                low, high = -inf if low is None else low, inf if high is None else high
                 if pair["sources"][0] == plain:
                     estimate, low, high = -estimate, -high, -low
                 found.append(Claim(name, estimate, low, high, pair["smallest_seen"]))

@@ -69,6 +69,11 @@ class Cells:
     pretrain_seeds: int
     """Different pre-trained models behind the seeds of a cell, at most."""
 
+    @property
+    def noise_known(self) -> np.ndarray:
+        """(tuned cells,): that of zero-shot losses takes two pre-training seeds, whatever is known of others."""
+        return self.noise.known & ((self.tuned.d_f.to_numpy() > 0) | (self.noise.zero_shot[1] > 0))
+
     def reach(self) -> tuple[np.ndarray, np.ndarray]:
         """ln D at both ends of the from-scratch curve of each tuned cell."""
         first, last = np.empty(len(self.tuned)), np.empty(len(self.tuned))

@@ -39,6 +39,8 @@ class Estimate:
     why: str
     starts: tuple[int, int] | None = None
     """Tried, and agreed with the law; None for a linear problem, which has one solution."""
+    n_star: dict[float, float] | None = None
+    """By D_F the N at which D_T = D_F (the paper's N*), where the estimator has it."""
 
 
 def estimates(fit: SourceFit) -> dict[str, Estimate]:
@@ -66,8 +68,8 @@ def plane(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
     return _explicit(level - alpha * x - beta * z, alpha, beta), used
 
 
-def fit_of_fits(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
-    """The paper's estimator (its eqs. C.1 and B.2), over the cells of `plane`; and which those are.
+def fit_of_fits(design: Design, observed: Observed) -> tuple[Law, np.ndarray, np.ndarray]:
+    """The paper's estimator (its eqs. C.1 and B.2), over the cells of `plane`; which those are; and ln N* (draws, D_F).
 
     For each D_F the line logit(D_T / D_E) = ln(D_T / D_F) = beta (ln N - ln N*), with one beta for all; then the
     intercepts against ln D_F, each D_F counting the same, have the slope alpha - 1 and the intercept ln k.
@@ -88,7 +90,8 @@ def fit_of_fits(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
         off_x = np.where(there, x - (x.sum(axis=1) / there.sum(axis=1))[:, None], 0.0)
         slope = (off_x * np.where(there, intercept, 0.0)).sum(axis=1) / (off_x**2).sum(axis=1)
         ln_k = (np.where(there, intercept, 0.0).sum(axis=1) - slope * x.sum(axis=1)) / there.sum(axis=1)
-    return _explicit(ln_k, slope + 1, beta), used
+        log_n_star = np.where(there, -intercept / beta[:, None], np.nan)
+    return _explicit(ln_k, slope + 1, beta), used, log_n_star
 
 
 def squares_of_fractions(
@@ -166,7 +169,9 @@ def _plane(fit: SourceFit) -> Estimate:
 
 
 def _fit_of_fits(fit: SourceFit) -> Estimate:
-    flat, one = _plane(fit), fit_of_fits(fit.design, fit.observed)[0]
+    flat, (one, _, (log_n_star,)) = _plane(fit), fit_of_fits(fit.design, fit.observed)
+    with np.errstate(over="ignore"):
+        n_star = dict(zip(np.unique(fit.design.d_f).tolist(), np.exp(log_n_star).tolist(), strict=True))
     return Estimate(
         "one N* for each D_F with a shared slope, then a line across D_F (the paper's)",
         one,
@@ -174,6 +179,7 @@ def _fit_of_fits(fit: SourceFit) -> Estimate:
         flat.used,
         flat.steps | {"every D_F counts alike, whatever its cells": one},
         flat.why + " Its slope in N is taken within each D_F, and each D_F counts alike however many cells it keeps.",
+        n_star=n_star,
     )
 
 

@@ -13,6 +13,7 @@ not).
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from workflow_scripts.experiment import explain
 from workflow_scripts.files import write_json, written
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.effective_data import Cells
+from workflow_scripts.laws.percentiles import in_words
 from workflow_scripts.laws.runs import (
     SIMULATED,
     RunsError,
@@ -34,15 +36,18 @@ from workflow_scripts.laws.runs import (
     set_aside_sentence,
 )
 from workflow_scripts.laws.sanity import check_sanity
+from workflow_scripts.laws.sources import EXPONENTS
 from workflow_scripts.laws.sources import sentences as across_sources
 from workflow_scripts.laws.summary import draws_table, summarise
 from workflow_scripts.sections import Fit
 
 
-def write_results(runs: pd.DataFrame, fitted: Fitted, out: Path) -> dict[str, Any]:
-    """Writes the five files into `out`; returns what `transfer_law.json` holds."""
+def write_results(
+    runs: pd.DataFrame, fitted: Fitted, out: Path, renamed: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Writes the five files into `out`; returns what `transfer_law.json` holds.  `renamed`: name here -> in the table."""
     simulated = is_simulated(runs)
-    law = {"simulated": simulated, **summarise(fitted)}
+    law = {"simulated": simulated, **summarise(fitted, renamed)}
     tables = {
         "effective_data": fitted.table,
         "scratch_curves": scratch_curves(fitted),
@@ -81,7 +86,8 @@ def sentences(law: dict[str, Any]) -> str:
         lines += [f"{source}: {fit['status']}"] if fit["k"]["estimate"] is None else _law_lines(source, fit)
         lines += [f"  ! {warning}" for warning in fit["warnings"]]
     lines += across_sources(law["across_sources"])
-    counts = f"N counts {law['conventions']['N']}, D {law['conventions']['D']}."
+    counted = law["conventions"]
+    counts = f"N counts {counted['N']}, D {counted['D']}, losses are {counted['losses']}."
     return "\n".join([*([SIMULATED] if law["simulated"] else []), counts, *lines])
 
 
@@ -90,16 +96,40 @@ def _law_lines(source: str, fit: dict[str, Any]) -> list[str]:
     proportionality = _rounded(fit["r_squared_of_proportionality"], ".3f")
     return [
         f"{source}: D_T = {k['estimate']:.3g} * D_F^{alpha['estimate']:.3f} * N^{beta['estimate']:.3f}"
-        f"  (characters; {fit['n_cells']} cells, {fit['n_uncensored']} of them uncensored, status {fit['status']})",
-        f"  95 %: k {_range(k, '.3g')}, alpha {_range(alpha, '.3f')}, beta {_range(beta, '.3f')}",
+        f"  ({fit['n_cells']} cells, {fit['n_uncensored']} of them uncensored, status {fit['status']})",
+        f"  95 %: k {in_words(k, '.3g')}, alpha {in_words(alpha, '.3f')}, beta {in_words(beta, '.3f')}",
         f"  data counts (D_E / D_F) {_multipliers(fit['data_multiplier'])}",
         f"  R2 of ln D_E {_rounded(fit['r_squared'], '.3f')}; of D_E = c D_F alone {proportionality}",
         "  D_T of the largest size, predicted from the smaller ones: missed by a factor"
         f" {_rounded(fit['largest_size_error_factor'], '.2f')}; of the largest D_F:"
         f" {_rounded(fit['largest_d_f_error_factor'], '.2f')}",
-        f"  on held-out cells, in nats: {_held_out(fit['alternatives'])}",
+        f"  losses of held-out cells are missed by: {_held_out(fit['alternatives'])}",
+        *[f"  by the estimator {name}: {_exponents(other)}" for name, other in fit["estimators"].items()],
+        f"  no fine-tuning data count as D_E(0): {_by_size(fit['effective_data']['zero_shot'], _zero_shot)}",
+        f"  D(N), as good as infinite data: {_by_size(fit['effective_data']['sufficient_data'], _sufficient)}",
         *_axis_of_p(fit.get("axis_of_p")),
     ]
+
+
+def _exponents(other: dict[str, Any]) -> str:
+    told = [f"{name} {_rounded(other[name]['estimate'], '.3f')} ({in_words(other[name], '.3f')})" for name in EXPONENTS]
+    return f"{', '.join(told)}, from {other['n_cells']} cells, {other['status']}"
+
+
+def _by_size(rows: list[dict[str, Any]], told: Callable[[dict[str, Any]], str]) -> str:
+    return "; ".join(f"{told(row)} at N = {row['n_params']:,}" for row in rows) or "not measured"
+
+
+def _zero_shot(row: dict[str, Any]) -> str:
+    if row["d_e"] is None:
+        return f"{row['censored']} {row['d_e_limit']:,.0f}"
+    return f"{row['d_e']:,.0f} ({in_words({'low': row['d_e_low'], 'high': row['d_e_high']}, ',.0f')})"
+
+
+def _sufficient(row: dict[str, Any]) -> str:
+    """D(N) with its interval, or on which side of the from-scratch runs it lies."""
+    ends = {"low": row["d_n_low"], "high": row["d_n_high"]}
+    return in_words(ends, ",.0f") if row["d_n"] is None else f"{row['d_n']:,.0f} ({in_words(ends, ',.0f')})"
 
 
 def _axis_of_p(axis: dict[str, Any] | None) -> list[str]:
@@ -109,31 +139,22 @@ def _axis_of_p(axis: dict[str, Any] | None) -> list[str]:
     alpha, beta, gamma = (f"{axis[name]['estimate']:.3f}" for name in ("alpha", "beta", "gamma"))
     return [
         f"  over P, {len(axis['pretrain_tokens'])} lengths of pre-training: D_T = {axis['k']['estimate']:.3g} * D_F^{alpha}"
-        f" * N^{beta} * P^{gamma}, gamma {_range(axis['gamma'], '.3f')}",
-        f"  on held-out cells of all P, in nats: {_held_out(axis['alternatives'])}",
+        f" * N^{beta} * P^{gamma}, gamma {in_words(axis['gamma'], '.3f')}",
+        f"  losses of held-out cells of all P are missed by: {_held_out(axis['alternatives'])}",
     ]
 
 
 def _multipliers(found: list[dict[str, Any]]) -> str:
     times = [
-        f"{_rounded(one['estimate'], '.3g')} times ({_range(one, '.3g')}) at N = {one['n_params']:,.0f}"
+        f"{_rounded(one['estimate'], '.3g')} times ({in_words(one, '.3g')}) at N = {one['n_params']:,.0f}"
         for one in found
     ]
-    return f"{', '.join(times)}, with {found[0]['d_f']:,.0f} characters"
+    return f"{', '.join(times)}, with D_F = {found[0]['d_f']:,.0f}"
 
 
 def _held_out(alternatives: dict[str, Any]) -> str:
     errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in alternatives["laws"].items()}
     return ", ".join(f"{name} {_rounded(error, '.4f')}" for name, error in errors.items())
-
-
-def _range(interval: dict[str, float | None], form: str) -> str:
-    low, high = interval["low"], interval["high"]
-    if low is None and high is None:
-        return "unknown"
-    if low is None or high is None:
-        return f"at most {high:{form}}" if low is None else f"at least {low:{form}}"
-    return f"{low:{form}} to {high:{form}}"
 
 
 def _rounded(value: float | None, form: str) -> str:
@@ -162,7 +183,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--allow-no-law", action="store_true", help="the tables are enough where no law can be fitted")
     arguments = parser.parse_args(argv)
     try:
-        runs = read_runs(arguments.runs, renaming(arguments.rename))
+        names = renaming(arguments.rename)
+        runs = read_runs(arguments.runs, names)
         fitted = fit_runs(runs, _fit_of(arguments.fit, arguments.draws, runs), arguments.unit)
     except ValidationError as error:
         given = " ".join(
@@ -171,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(explain(error, given)) from error
     except RunsError as error:
         raise SystemExit(str(error)) from error
-    law = write_results(runs, fitted, arguments.out)
+    law = write_results(runs, fitted, arguments.out, {here: there for there, here in names.items()})
     words = sentences(law)
     lost = [source for source, found in law["sources"].items() if found["status"] == "not converged"]
     if lost and not arguments.allow_no_law:

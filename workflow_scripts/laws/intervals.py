@@ -75,7 +75,7 @@ def _ends(cells: Cells, table: pd.DataFrame, measured: Effective) -> tuple[np.nd
 
 
 def _known(cells: Cells, log_d: np.ndarray, there: np.ndarray) -> np.ndarray:
-    return np.exp(np.where(there & cells.noise.known & np.isfinite(log_d), log_d, np.nan))
+    return np.exp(np.where(there & cells.noise_known & np.isfinite(log_d), log_d, np.nan))
 
 
 def _sufficient(cells: Cells, table: pd.DataFrame, laws: list[PowerLaw | None], tolerance: float) -> pd.DataFrame:
@@ -104,8 +104,6 @@ def _harm(cells: Cells, table: pd.DataFrame, measured: Effective) -> pd.DataFram
     middle = measured.middle
     harmed = np.where(middle == -np.inf, first <= log_d_f, middle < log_d_f) & ~table.lower_bound.to_numpy(dtype=bool)
     helped = np.where(middle == np.inf, last >= log_d_f, middle > log_d_f) & ~table.upper_bound.to_numpy(dtype=bool)
-    if not cells.noise.known:
-        return table.assign(probability_of_harm=np.nan, probability_of_help=np.nan, verdict="unknown")
-    harm, help_ = harmed.mean(axis=0), helped.mean(axis=0)
-    verdict = np.select([harm >= SURE, help_ >= SURE], ["hurts", "helps"], "undecided")
+    harm, help_ = (np.where(cells.noise_known, share.mean(axis=0), np.nan) for share in (harmed, helped))
+    verdict = np.select([~cells.noise_known, harm >= SURE, help_ >= SURE], ["unknown", "hurts", "helps"], "undecided")
     return table.assign(probability_of_harm=harm, probability_of_help=help_, verdict=verdict)

@@ -3,8 +3,8 @@
 Two or three seeds are too few to resample alone, so the noise is modelled (in nats, the same for all cells of one
 sampling unit):
 - `pretrain`: shared by all runs that start from one pre-trained model, that is one (source, P, N, seed);
-- `prefix`: shared by all runs on one (D, seed), fine-tuned or not, whatever N; prefixes of one shuffle nest, so those
-  of D < D' correlate with sqrt(D / D');
+- `prefix`: shared by all runs on one (D, seed), fine-tuned or not, whatever N; prefixes of one shuffle nest, so a set has
+  the pieces of every smaller one, and those of D < D' correlate with sqrt(D / D');
 - a part of each run alone, of one size for fine-tuned runs and another for from-scratch runs.
 
 The components come from the differences between seeds within cells, whose likelihood (REML: Patterson and Thompson
@@ -22,9 +22,12 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from scipy.linalg import cho_factor, cho_solve, helmert
+from scipy.sparse import csr_array
 
 SHARED_RATIOS = np.array([0.1, 0.25, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0, 4.5, 6.5])
-SCRATCH_RATIOS = np.geomspace(0.4, 2.5, 5)
+SCRATCH_RATIOS = np.geomspace(0.2, 5.0, 7)
+RELATIVE = ("pretrain", "prefix", "scratch_run")
+"""Components whose deviation is searched as a ratio to that of a fine-tuned run."""
 SMALLEST_DEVIATION = 1e-7
 """Nats: what a table without any noise is taken to have, so that weights stay finite."""
 
@@ -34,17 +37,18 @@ class Noise:
     """Posterior of the components for `runs`, whose column `cell` counts cells from 0."""
 
     runs: pd.DataFrame
-    averaging: np.ndarray
+    averaging: csr_array
     """(cells, runs): from losses of runs to means of cells."""
     ratios: np.ndarray
-    """(grid, 3): standard deviations of pretrain, prefix and from-scratch runs relative to a fine-tuned run's."""
+    """(grid, 3): standard deviations of `RELATIVE`."""
     probability: np.ndarray
     """(grid,)"""
     squares: np.ndarray
     """(grid,): weighted sum of squares; the variance of a fine-tuned run is squares / chi-squared(degrees)."""
     degrees: int
     zero_shot: tuple[float, int]
-    """Standard deviation of zero-shot losses between pre-training seeds, and its degrees of freedom."""
+    """Standard deviation of zero-shot losses between pre-training seeds, and its degrees of freedom; without any, it is
+    not known."""
     from_seeds: bool
     """False where no cell has two seeds: the noise is then the scatter of from-scratch losses about their curves."""
     known: bool
@@ -53,32 +57,45 @@ class Noise:
     def deviations(self) -> dict[str, float]:
         """Posterior means of the standard deviations, in nats per token."""
         run = np.sqrt(self.squares / self.degrees)
-        names = ("pretrain", "prefix", "scratch_run")
         values = {
-            name: float(self.probability @ (run * ratio)) for name, ratio in zip(names, self.ratios.T, strict=True)
+            name: float(self.probability @ (run * ratio)) for name, ratio in zip(RELATIVE, self.ratios.T, strict=True)
         }
         return values | {"finetune_run": float(self.probability @ run)}
+
+    @property
+    def beyond_search(self) -> dict[str, float]:
+        """Components that more likely than not lie on an end of their search, and where that is, relative to a fine-tuned
+        run's.  The lower end of what is shared is none: the prior stands for it.  A table without noise has nothing to
+        search."""
+        found = {}
+        if self.squares.max() <= self.degrees * SMALLEST_DEVIATION**2:
+            return found
+        for name, ratio in zip(RELATIVE, self.ratios.T, strict=True):
+            for end in {ratio.max()} | ({ratio.min()} if name == "scratch_run" else set()):
+                if ratio.min() < ratio.max() and self.probability[ratio == end].sum() > 0.5:
+                    found[name] = float(end)
+        return found
 
     def covariance(self) -> np.ndarray:
         """(cells, cells): of the means of cells, at the posterior means of the components."""
         sd = self.deviations()
         own = self._own(sd["finetune_run"], sd["scratch_run"], self.zero_shot[0])
-        runs = (
-            sd["pretrain"] ** 2 * same_model(self.runs) + sd["prefix"] ** 2 * same_prefix(self.runs) + np.diag(own**2)
-        )
-        return self.averaging @ runs @ self.averaging.T
+        models, prefixes = (self.averaging @ factor for factor in (of_models(self.runs), of_prefixes(self.runs)))
+        shared = sd["pretrain"] ** 2 * models @ models.T + sd["prefix"] ** 2 * prefixes @ prefixes.T
+        return shared + np.diag(self.averaging.power(2) @ own**2)
 
     def draw(self, n: int, random: np.random.Generator) -> np.ndarray:
         """(n, cells): noise of the means of cells."""
         point = random.choice(len(self.probability), size=n, p=self.probability)
         run = np.sqrt(self.squares[point] / random.chisquare(self.degrees, n))
         pretrain, prefix, scratch_run = self.ratios[point].T * run
-        zero_shot = self.zero_shot[0] * np.sqrt(self.zero_shot[1] / random.chisquare(self.zero_shot[1], n))
+        deviation, degrees = self.zero_shot
+        zero_shot = deviation * np.sqrt(degrees / random.chisquare(degrees, n)) if degrees else np.zeros(n)
         own = self._own(run[:, None], scratch_run[:, None], zero_shot[:, None])
         values = own * random.standard_normal((n, len(self.runs)))
-        values += pretrain[:, None] * random.standard_normal((n, len(self.runs))) @ _root(same_model(self.runs)).T
-        values += prefix[:, None] * random.standard_normal((n, len(self.runs))) @ _root(same_prefix(self.runs)).T
-        return values @ self.averaging.T
+        for deviation, factor in ((pretrain, of_models(self.runs)), (prefix, of_prefixes(self.runs))):
+            values += deviation[:, None] * (random.standard_normal((n, factor.shape[1])) @ factor.T)
+        return (self.averaging @ values.T).T
 
     def _own(
         self, finetune: float | np.ndarray, scratch: float | np.ndarray, zero_shot: float | np.ndarray
@@ -87,26 +104,24 @@ class Noise:
         return np.where(arm == "finetune", finetune, np.where(arm == "scratch", scratch, zero_shot))
 
 
-def same_model(runs: pd.DataFrame) -> np.ndarray:
-    """(runs, runs): 1 where two fine-tuned runs start from one pre-trained model, else 0."""
+def of_models(runs: pd.DataFrame) -> np.ndarray:
+    """(runs, models): 1 where a fine-tuned run starts from that pre-trained model, else 0."""
     tuned = (runs.arm == "finetune").to_numpy()
     model = runs.groupby(["init", "pretrain_tokens", "n_params", "seed"]).ngroup().to_numpy()
-    return (np.equal.outer(model, model) & np.logical_and.outer(tuned, tuned)).astype(float)
+    return (np.equal.outer(model, np.unique(model[tuned])) & tuned[:, None]).astype(float)
 
 
-def same_prefix(runs: pd.DataFrame) -> np.ndarray:
-    """(runs, runs): sqrt(D / D') between runs on nested prefixes of one shuffle, 0 between different ones."""
-    used = (runs.arm != "zero_shot").to_numpy()
-    seed = runs.seed.to_numpy()
-    d = np.maximum(runs.d_chars.to_numpy(dtype=float), 1.0)
-    correlation = np.sqrt(np.minimum.outer(d, d) / np.maximum.outer(d, d))
-    return correlation * np.equal.outer(seed, seed) * np.logical_and.outer(used, used)
-
-
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """A square root R of a positive semi-definite matrix: R Rᵀ = covariance."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+def of_prefixes(runs: pd.DataFrame) -> np.ndarray:
+    """(runs, pieces): the root of the share that a piece of a seed's shuffle, between one D and the next, has in the set
+    of a run.  So the noise of two sets has the correlation sqrt(D / D') if they are nested, and 0 if they are not."""
+    used, seed = (runs.arm != "zero_shot").to_numpy(), runs.seed.to_numpy()
+    d = np.maximum(runs.d_chars.to_numpy(dtype=float), 1.0)[:, None]
+    shares = []
+    for one in np.unique(seed[used]):
+        mine = (used & (seed == one))[:, None]
+        ends = np.unique(d[mine])
+        shares.append(np.where(mine & (ends <= d), np.diff(ends, prepend=0.0) / d, 0.0))
+    return np.sqrt(np.concatenate(shares, axis=1))
 
 
 def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[float, int]) -> Noise:
@@ -117,20 +132,19 @@ def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[fl
     everything that follows is then conditional on the pre-trained weights.
     """
     cell = runs.cell.to_numpy()
-    averaging = np.equal.outer(np.arange(cell.max() + 1), cell).astype(float)
-    averaging /= averaging.sum(axis=1, keepdims=True)
+    averaging = csr_array((1 / np.bincount(cell)[cell], (cell, np.arange(len(cell)))))
     trained = (runs.arm != "zero_shot").to_numpy()
     zero_shot = _pooled(runs[~trained])
     contrasts = _contrasts(cell, trained)
-    if len(contrasts):
+    if contrasts.shape[0]:
         tuned_twice = runs[runs.arm == "finetune"].groupby("cell").seed.nunique().gt(1).any()
         ratios, probability, squares = _posterior(runs, contrasts, pretrain_seeds > 1 and tuned_twice)
-        degrees = len(contrasts)
+        degrees = contrasts.shape[0]
     else:
         ratios, probability = np.array([[0.0, 0.0, 1.0]]), np.ones(1)
         squares, degrees = np.array([scatter[0]]), max(scatter[1], 1)
     squares = np.maximum(squares, degrees * SMALLEST_DEVIATION**2)
-    from_seeds = bool(len(contrasts))
+    from_seeds = contrasts.shape[0] > 0
     known = from_seeds or scatter[1] > 0
     return Noise(runs, averaging, ratios, probability, squares, degrees, zero_shot, from_seeds, known)
 
@@ -138,35 +152,29 @@ def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[fl
 def _pooled(runs: pd.DataFrame) -> tuple[float, int]:
     groups = runs.groupby("cell").test_loss
     degrees = int((groups.size() - 1).sum())
-    return (
-        (float(np.sqrt((groups.var(ddof=1) * (groups.size() - 1)).sum() / degrees)), degrees) if degrees else (0.0, 1)
-    )
+    if not degrees:
+        return 0.0, 0
+    return float(np.sqrt((groups.var(ddof=1) * (groups.size() - 1)).sum() / degrees)), degrees
 
 
-def _contrasts(cell: np.ndarray, used: np.ndarray) -> np.ndarray:
+def _contrasts(cell: np.ndarray, used: np.ndarray) -> csr_array:
     """(contrasts, runs): for each cell of n seeds, n - 1 orthonormal differences between its runs."""
-    rows = []
-    for number in np.unique(cell[used]):
-        members = np.flatnonzero(cell == number)
-        for weights in helmert(len(members)) if len(members) > 1 else ():
-            row = np.zeros(len(cell))
-            row[members] = weights
-            rows.append(row)
-    return np.array(rows)
+    values, rows, columns = [], [], []
+    for _, members in pd.Series(np.flatnonzero(used)).groupby(cell[used]):
+        weights = helmert(len(members)) if len(members) > 1 else np.empty((0, 1))
+        first = rows[-1][-1] + 1 if rows else 0
+        if len(weights):
+            values.append(weights.ravel())
+            rows.append(np.repeat(np.arange(first, first + len(weights)), len(members)))
+            columns.append(np.tile(members.to_numpy(), len(weights)))
+    if not rows:
+        return csr_array((0, len(cell)))
+    values, rows, columns = (np.concatenate(parts) for parts in (values, rows, columns))
+    return csr_array((values, (rows, columns)), shape=(rows[-1] + 1, len(cell)))
 
 
-def _posterior(runs: pd.DataFrame, contrasts: np.ndarray, see_pretraining: bool) -> tuple[np.ndarray, ...]:
+def _posterior(runs: pd.DataFrame, contrasts: csr_array, see_pretraining: bool) -> tuple[np.ndarray, ...]:
     """Ratios of the components (grid, 3), their posterior and the weighted sums of squares (REML on a grid)."""
-    data = contrasts @ runs.test_loss.to_numpy()
-    parts = [
-        contrasts @ matrix @ contrasts.T
-        for matrix in (
-            np.diag((runs.arm == "finetune").to_numpy(dtype=float)),
-            same_model(runs),
-            same_prefix(runs),
-            np.diag((runs.arm == "scratch").to_numpy(dtype=float)),
-        )
-    ]
     prior = np.gradient(SHARED_RATIOS) * SHARED_RATIOS / (1 + SHARED_RATIOS**2) ** 1.5
     shared = list(zip(SHARED_RATIOS, prior, strict=True))
     grid = list(
@@ -174,11 +182,33 @@ def _posterior(runs: pd.DataFrame, contrasts: np.ndarray, see_pretraining: bool)
     )
     ratios = np.array([[ratio for ratio, _ in point] for point in grid])
     log_prior = np.log([np.prod([weight for _, weight in point]) for point in grid])
-    likelihood, squares = np.empty(len(grid)), np.empty(len(grid))
-    for i, (pretrain, prefix, scratch) in enumerate(ratios**2):
-        covariance = parts[0] + pretrain * parts[1] + prefix * parts[2] + scratch * parts[3]
-        factor = cho_factor(covariance, lower=True, check_finite=False)
-        squares[i] = max(data @ cho_solve(factor, data), len(data) * SMALLEST_DEVIATION**2)
-        likelihood[i] = -np.log(np.diag(factor[0])).sum() - len(data) / 2 * np.log(squares[i])
+    likelihood, squares = _likelihood(runs, contrasts, ratios)
     posterior = np.exp(likelihood + log_prior - (likelihood + log_prior).max())
     return ratios, posterior / posterior.sum(), squares
+
+
+def _likelihood(runs: pd.DataFrame, contrasts: csr_array, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log-likelihood and weighted sum of squares of the contrasts at each of `ratios` (grid, 3).
+
+    Their covariance is diagonal (1, or the from-scratch ratio squared) but for what few models and pieces share, so
+    only a matrix of the size of those is inverted (Woodbury), whatever the number of runs.
+    """
+    data, models, prefixes = (
+        contrasts @ values for values in (runs.test_loss.to_numpy(), of_models(runs), of_prefixes(runs))
+    )
+    shared = np.concatenate([models, prefixes], axis=1)
+    from_scratch = abs(contrasts) @ (runs.arm == "scratch").to_numpy(dtype=float) > 0
+    parts = [
+        (shared[rows].T @ shared[rows], shared[rows].T @ data[rows], data[rows] @ data[rows])
+        for rows in (~from_scratch, from_scratch)
+    ]
+    likelihood, squares = np.empty(len(ratios)), np.empty(len(ratios))
+    for i, (pretrain, prefix, scratch) in enumerate(ratios):
+        products, moments, total = (tuned + other / scratch**2 for tuned, other in zip(*parts, strict=True))
+        scale = np.repeat([pretrain, prefix], [models.shape[1], prefixes.shape[1]])
+        factor = cho_factor(np.eye(len(scale)) + scale[:, None] * products * scale, lower=True, check_finite=False)
+        explained = (scale * moments) @ cho_solve(factor, scale * moments)
+        squares[i] = max(total - explained, len(data) * SMALLEST_DEVIATION**2)
+        log_root = np.log(np.diag(factor[0])).sum() + from_scratch.sum() * np.log(scratch)
+        likelihood[i] = -log_root - len(data) / 2 * np.log(squares[i])
+    return likelihood, squares

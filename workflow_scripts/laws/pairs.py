@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.files import read_json, written
+from workflow_scripts.laws.cautions import WIDE_GAP
+from workflow_scripts.laws.percentiles import interval
 from workflow_scripts.laws.runs import SIMULATED, RunsError
 
 KEYS = ["unit", "n_params"]
@@ -41,7 +43,7 @@ def cells_of(experiment: Path) -> pd.DataFrame:
     cells = cells.join(scratch["test_bits_per_byte"].rename("scratch_bits_per_byte"), on=[*KEYS, "d_f"])
     multipliers = {f"multiplier{end}": cells[f"d_e{end}"] / cells["d_f"] for end in ("", "_low", "_high")}
     columns = ["experiment", "simulated", "source", "target", *KEYS[:1], "size", "n_params", "d_f", "d_f_bytes"]
-    columns += ["d_e", "d_e_low", "d_e_high", *multipliers, "censored", "in_fit"]
+    columns += ["d_e", "d_e_low", "d_e_high", "d_e_gap", *multipliers, "censored", "in_fit"]
     columns += ["test_bits_per_byte", "scratch_bits_per_byte"]
     return cells.assign(experiment=experiment.name, target=target, **multipliers)[columns]
 
@@ -83,19 +85,23 @@ def ratios(experiments: list[Path], cells: pd.DataFrame) -> list[dict[str, Any]]
                 continue
             d_f, n_params = (float(np.exp(np.log(shared[name]).mean())) for name in ("d_f", "n_params"))
             logs = [_log_d_t(path, source, d_f, n_params) for path in (one, other)]
+            if None in logs:
+                continue
             (estimate, draws), (estimate_other, draws_other) = logs
-            pairs = draws[:, None] - draws_other[None, :]
-            low, high = np.exp(np.quantile(pairs, [0.025, 0.975])).tolist()
+            pairs = np.exp((draws[:, None] - draws_other[None, :]).ravel())
             found.append(
                 {"source": source, "target": target, "experiments": [one.name, other.name], "d_f": d_f}
-                | {"n_params": n_params, "estimate": float(np.exp(estimate - estimate_other)), "low": low, "high": high}
+                | {"n_params": n_params}
+                | interval(np.exp(estimate - estimate_other), pairs)
             )
     return found
 
 
-def _log_d_t(experiment: Path, source: str, d_f: float, n_params: float) -> tuple[float, np.ndarray]:
-    """ln D_T by the law of `source`: the estimate and the draws."""
+def _log_d_t(experiment: Path, source: str, d_f: float, n_params: float) -> tuple[float, np.ndarray] | None:
+    """ln D_T by the law of `source`: the estimate and the draws; None if it has none."""
     law = read_json(experiment / "laws" / "transfer_law.json")["sources"][source]
+    if law["ln_k"]["estimate"] is None:
+        return None
     draws = _table(experiment / "laws" / "draws.parquet").query("source == @source")
     at = np.array([1.0, np.log(d_f), np.log(n_params)])
     names = ["ln_k", "alpha", "beta"]
@@ -111,7 +117,7 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
         cell = own[own["n_params"] == sizes[len(sizes) // 2]].sort_values("d_f").iloc[0]
         told.append(
             f"{law['source']} -> {law['target']} ({law['experiment']}): at N = {cell['size']}, {cell['d_f']:,} characters"
-            f" ({cell['d_f_bytes']:,.0f} bytes) count {_range(cell, 'multiplier', '.2f')} times,"
+            f" ({cell['d_f_bytes']:,.0f} bytes) count {_range(cell, 'multiplier', '.2f')} times{_gap(cell)},"
             f" {cell['test_bits_per_byte']:.3f} bits per byte against {cell['scratch_bits_per_byte']:.3f} from scratch;"
             f" alpha {_range(law, 'alpha', '.2f')}, beta {_range(law, 'beta', '.2f')}, k {_range(law, 'k', '.3g')}"
         )
@@ -123,6 +129,12 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
             f" {1 - ratio['estimate']:.0%} of the transfer"
         )
     return told
+
+
+def _gap(cell: Any) -> str:
+    """A wide interval hides in a grid that is too coarse: D_E lies somewhere between two of its points."""
+    wide = cell["d_e_gap"] > WIDE_GAP
+    return f" (read between from-scratch D that differ by a factor {cell['d_e_gap']:.2g})" if wide else ""
 
 
 def _range(values: Any, name: str, form: str) -> str:

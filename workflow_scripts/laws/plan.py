@@ -1,6 +1,7 @@
 """Plans with the fitted law: which source and size, more data or a larger model, how to spend compute.
 
-    python -m workflow_scripts.laws plan LAWS --characters 20000 [--target-loss 3.2] [--n-params 50000 100000]
+    python -m workflow_scripts.laws plan LAWS --characters 20000 | --documents 30 [--document-characters 900]
+        [--target-loss 3.2] [--n-params 50000 100000]
         [--price-character P] [--price-flop P | --price-gpu-hour P --flops-per-second F]
         [--price-token P --served-tokens T] [--pretraining-share 1] [--budget FLOPS] [--runs RUNS]
         [--rename NAME=COLUMN ...] [--out plan.json]
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from workflow_scripts.files import write_json
 from workflow_scripts.laws.planning.answers import Answer, Prices, Question, exchange, percent, pilot, reach
@@ -102,7 +104,7 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         f"One trained model differs from these means by about {run:.3f} nats (seed, set and pre-training).",
         "Whether the law and the curves keep their form beyond the measured sizes and data sizes.",
         "Noise that neighbouring from-scratch points share with each other and with the law: each is drawn alone.",
-        "Compute, which is taken as measured, and prices.",
+        "Compute, which is taken as the runs count it (their column flops, in this workflow without the head), and prices.",
         "Another length of pre-training, tokenizer, recipe or domain: all are those of the runs.",
     ]
     if forecast.curves.at_budget:
@@ -190,6 +192,7 @@ def as_json(forecast: Forecast, question: Question, answers: list[Answer]) -> di
         "simulated": bool(forecast.law.get("simulated")),
         "question": {
             "characters": question.characters,
+            "documents": question.documents,
             "n_params": question.sizes,
             "target_loss": question.target,
             "prices": vars(question.prices),
@@ -220,7 +223,12 @@ def _share(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workflow_scripts.laws plan", description=__doc__.split("\n")[0])
     parser.add_argument("laws", type=Path, help="folder that fit wrote")
-    parser.add_argument("--characters", type=_positive, required=True, help="of your domain, in hand")
+    in_hand = parser.add_mutually_exclusive_group(required=True)
+    in_hand.add_argument("--characters", type=_positive, help="of your domain, in hand")
+    in_hand.add_argument("--documents", type=_positive, help="of your domain, in hand, instead of their characters")
+    parser.add_argument(
+        "--document-characters", type=_positive, help="of one; default: the mean of the runs' documents"
+    )
     parser.add_argument("--target-loss", type=_positive, help="nats per token on the test text of the runs")
     parser.add_argument("--n-params", type=_positive, nargs="+", help="sizes to choose from; default: the measured")
     parser.add_argument("--price-character", type=_positive, default=0.0, help="of collecting one more")
@@ -248,15 +256,33 @@ def _prices(given: argparse.Namespace) -> Prices:
     return Prices(given.price_character, flop, given.price_token, given.served_tokens)
 
 
-def _compute(given: argparse.Namespace, forecast: Forecast) -> Compute | None:
+def _runs(given: argparse.Namespace) -> pd.DataFrame | None:
     beside = given.laws / "runs.parquet"
     if given.runs is None and not beside.is_file():
         return None
-    sources = [source for source in forecast.sources if source != SCRATCH]
     runs, set_aside = finished(read_runs(given.runs or beside, renaming(given.rename)))
     if set_aside:
         print(set_aside_sentence(set_aside), file=sys.stderr)
+    return runs
+
+
+def _compute(runs: pd.DataFrame | None, forecast: Forecast) -> Compute | None:
+    if runs is None:
+        return None
+    sources = [source for source in forecast.sources if source != SCRATCH]
     return measure_compute(runs, forecast.cells.unit.iloc[0], sources)
+
+
+def document_characters(runs: pd.DataFrame | None) -> float:
+    """Mean characters of a document, over the sets of runs on whole documents.  Raises PlanError without any."""
+    known = runs is not None and {"n_units", "d_chars_used"} <= set(runs.columns)
+    whole = runs[(runs.unit == "document") & runs.arm.isin(["finetune", "scratch"])] if known else pd.DataFrame()
+    if whole.empty:
+        raise PlanError(
+            "--documents: no table of runs on whole documents (unit document, with n_units and d_chars_used) tells how long"
+            " one is; --document-characters says it"
+        )
+    return float(whole.d_chars_used.sum() / whole.n_units.sum())
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -265,8 +291,15 @@ def main(argv: list[str] | None = None) -> None:
         prices = _prices(given)
         forecast = read_forecast(given.laws)
         sizes = tuple(sorted(set(given.n_params or forecast.sizes)))
-        question = Question(given.characters, sizes, given.target_loss, prices, given.pretraining_share, given.budget)
-        compute = _compute(given, forecast) if prices.flop or given.budget else None
+        asks_for_length = given.documents and not given.document_characters
+        runs = _runs(given) if prices.flop or given.budget or asks_for_length else None
+        characters = given.characters
+        if given.documents:
+            characters = given.documents * (given.document_characters or document_characters(runs))
+        question = Question(
+            characters, sizes, given.target_loss, prices, given.pretraining_share, given.budget, given.documents
+        )
+        compute = _compute(runs, forecast) if prices.flop or given.budget else None
         answers = plan(forecast, question, compute)
     except (PlanError, RunsError) as error:
         raise SystemExit(str(error)) from error

@@ -32,7 +32,7 @@ def simulate_runs(
     pretrain_tokens: int = 4_000_000,
     random_seed: int = 0,
 ) -> pd.DataFrame:
-    """A runs table with every column of `laws/runs.parquet`, on the unit `excerpt`.
+    """A runs table with the columns of `laws/runs.parquet` that laws and figures read, on the unit `excerpt`.
 
     `document_size` names the one size that is also run on the unit `document`, where a set of the same size teaches
     a from-scratch model less and pre-training is worth more; None leaves it out.

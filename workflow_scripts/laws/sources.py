@@ -15,6 +15,7 @@ from scipy.stats import chi2, norm
 from workflow_scripts.laws.alternatives import held_out_error, loss_at
 from workflow_scripts.laws.bootstrap import Fitted
 from workflow_scripts.laws.likelihood import Observed, Terms, maximise, maximise_from_many
+from workflow_scripts.laws.percentiles import FEW_UNKNOWN, Interval, in_words, interval
 
 EXPONENTS = ("alpha", "beta")
 MODELS = {"separate": (), "shared_beta": ("beta",), "shared_alpha": ("alpha",), "shared_both": EXPONENTS}
@@ -43,8 +44,7 @@ def sentences(found: dict[str, Any] | None) -> list[str]:
         tested = found["differences"][name]
         pairs = ", ".join(_pair(pair) for pair in tested["pairs"])
         p = tested["p_value_of_shared"]
-        verdict = "the runs contradict that all sources share it" if p < SIGNIFICANT else "they may share it"
-        told.append(f"{name} by source: {pairs}; {verdict} (p = {p:.2g}).")
+        told.append(f"{name} by source: {pairs}; {_verdict(p)}.")
     for name, model in found["models"].items():
         if model["status"] != "ok":
             told.append(f"The fit with {name.replace('_', ' ')} is {model['status']}.")
@@ -60,41 +60,57 @@ def sentences(found: dict[str, Any] | None) -> list[str]:
 def _pair(pair: dict[str, Any]) -> str:
     one, other = pair["sources"]
     gap = pair["difference"]
-    return f"{one} minus {other} {gap['estimate']:.2f} ({gap['low']:.2f} to {gap['high']:.2f})"
+    return f"{one} minus {other} {gap['estimate']:.2f} ({in_words(gap, '.2f')})"
+
+
+def _verdict(p: float | None) -> str:
+    if p is None:
+        return "whether they share it is unknown, because too many draws end on a bound of the search"
+    return f"{'the runs contradict that all sources' if p < SIGNIFICANT else 'they may'} share it (p = {p:.2g})"
 
 
 def shared_exponent(fitted: Fitted, name: str) -> dict[str, Any]:
     """Pairwise differences with 95 % intervals, the smallest that the runs had a chance of 80 % to tell from 0, and
-    Wald's test that the coefficient is the same for all sources."""
+    Wald's test that the coefficient is the same for all sources; null where draws that are not known decide them."""
     estimates = np.array([getattr(fit.best.law, name)[0] for fit in fitted.laws])
-    draws = np.stack([getattr(fit.draws, name) for fit in fitted.laws], axis=1)
+    draws = np.stack([np.where(fit.draws.known, getattr(fit.draws, name), np.nan) for fit in fitted.laws], axis=1)
     pairs = []
     for one, other in combinations(range(len(estimates)), 2):
-        low, high = np.quantile(draws[:, one] - draws[:, other], [0.025, 0.975]).tolist()
+        difference = interval(estimates[one] - estimates[other], draws[:, one] - draws[:, other])
         pairs.append(
             {
                 "sources": [fitted.laws[one].source, fitted.laws[other].source],
-                "difference": {"estimate": float(estimates[one] - estimates[other]), "low": low, "high": high},
-                "smallest_seen": (high - low) / 2 * (1 + float(norm.ppf(POWER) / norm.ppf(0.975))),
+                "difference": difference,
+                "smallest_seen": _smallest_seen(difference),
             }
         )
-    away, spread = np.diff(estimates), np.atleast_2d(np.cov(np.diff(draws, axis=1).T))
+    known = np.isfinite(draws).all(axis=1)
+    if known.mean() <= 1 - FEW_UNKNOWN:
+        return {"pairs": pairs, "chi_squared": None, "p_value_of_shared": None}
+    away, spread = np.diff(estimates), np.atleast_2d(np.cov(np.diff(draws[known], axis=1).T))
     statistic = float(away @ np.linalg.pinv(spread) @ away)
     return {"pairs": pairs, "chi_squared": statistic, "p_value_of_shared": float(chi2.sf(statistic, len(away)))}
+
+
+def _smallest_seen(difference: Interval) -> float | None:
+    low, high = difference["low"], difference["high"]
+    if low is None or high is None:
+        return None
+    return (high - low) / 2 * (1 + float(norm.ppf(POWER) / norm.ppf(0.975)))
 
 
 def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
     laws, cells = fitted.laws, fitted.cells[fitted.unit]
     terms, names = _terms(fitted, shared)
     deviation = np.concatenate([fit.design.deviation for fit in laws])
-    observed, drawn = (
+    observed, redrawn = (
         Observed(*(np.concatenate(parts, axis=1) for parts in zip(*((o.log_d_e, o.side) for o in each), strict=True)))
         for each in ([fit.observed for fit in laws], [fit.drawn for fit in laws])
     )
     best = maximise_from_many(terms, deviation, observed, _starts(fitted, names))
     start = best.maximum.coefficients[0]
-    refits = maximise(terms, deviation, drawn, start)
-    ends = np.quantile(refits.coefficients, [0.025, 0.975], axis=0)
+    refits = maximise(terms, deviation, redrawn, start)
+    drawn = np.where(refits.converged[:, None], refits.coefficients, np.nan)
     n_params, d_f = (np.concatenate([getattr(fit.design, name) for fit in laws]) for name in ("n_params", "d_f"))
     chosen = np.concatenate([fit.chosen for fit in laws])
     measured, at_budget = (cells.tuned[name].to_numpy()[chosen] for name in ("test_loss", "hit_budget"))
@@ -109,7 +125,7 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
         held_out[name] = held_out_error(predicted, measured, fold & ~at_budget, found.converged)
     return {
         "exponents": {
-            name: {"estimate": float(start[i]), "low": float(ends[0, i]), "high": float(ends[1, i])}
+            name: interval(start[i], drawn[:, i], refits.on_bound[:, i] < 0, refits.on_bound[:, i] > 0)
             for i, name in enumerate(names)
             if not terms.level[i]
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,27 @@ from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, NoLaw, SourceF
 from workflow_scripts.laws.cautions import cautions, limits
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.estimators import Estimate, estimates
+from workflow_scripts.laws.percentiles import FEW_UNKNOWN, ends, finite, interval
 from workflow_scripts.laws.scaling.compute import data_multiplier
 from workflow_scripts.laws.sources import across_sources
 from workflow_scripts.laws.transfer_law import Law, fit_from_many_starts, missed_factor
 
 DEFAULT = "censored weighted nonlinear least squares of ln D_E"
 COEFFICIENTS = ("ln_k", "alpha", "beta")
+CONVENTIONS = {"N": "the column n_params, without embeddings", "D": "characters", "losses": "nats per token"}
+COUNTED = {"N": "n_params", "D": "d_chars", "losses": "test_loss"}
+"""The columns that these are read from."""
 REACH = 10.0
 """The factor beyond the cells at which the spread of D_T's prediction is told."""
 
 
-def summarise(fitted: Fitted) -> dict[str, Any]:
-    """The content of `transfer_law.json`: a law for each source, and the noise that the intervals come from."""
+def summarise(fitted: Fitted, renamed: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The content of `transfer_law.json`: a law for each source, and the noise that the intervals come from.
+
+    `renamed` (name here -> name in the table): what a user's own column counts, only they know.
+    """
     cells = fitted.cells[fitted.unit]
+    zero_shot, degrees = cells.noise.zero_shot
     sources = {law.source: _source(fitted, law) for law in fitted.laws}
     sources |= {source: _without_law(fitted, source, why) for source, why in fitted.without_law.items()}
     return {
@@ -32,9 +41,10 @@ def summarise(fitted: Fitted) -> dict[str, Any]:
         "across_sources": across_sources(fitted),
         "set_aside": fitted.set_aside,
         "curves": [curve for unit, one in fitted.cells.items() for curve in _curves(unit, one)],
-        "conventions": {"N": "the column n_params, without embeddings", "D": "characters", "losses": "nats per token"},
+        "conventions": CONVENTIONS
+        | {what: f"the column {renamed[name]}" for what, name in COUNTED.items() if name in (renamed or {})},
         "noise": {
-            "nats_per_token": cells.noise.deviations() | {"zero_shot": cells.noise.zero_shot[0]},
+            "nats_per_token": cells.noise.deviations() | {"zero_shot": zero_shot if degrees else None},
             "from_seeds": cells.noise.from_seeds,
             "pretrain_seeds": cells.pretrain_seeds,
             "seeds": "pooled: losses are means over the seeds of a cell",
@@ -56,14 +66,16 @@ def _curves(unit: str, cells: Cells) -> list[dict[str, Any]]:
 
 
 def draws_table(fitted: Fitted) -> pd.DataFrame:
-    """Columns source, draw, ln_k, alpha, beta: the joint draws behind the intervals; and gamma, the exponent of P in the
-    law of all P, null where one P was measured."""
+    """Columns source, draw, ln_k, alpha, beta: the joint draws behind the intervals, null where they are not known, because
+    the fit did not converge or ended on a bound of its search; and gamma, the exponent of P in the law of all P, null too
+    where one P was measured."""
     columns = {"source": str, "draw": int} | dict.fromkeys((*COEFFICIENTS, "gamma"), float)
     tables = []
     for law in fitted.laws:
         of_p = fitted.with_p.get(law.source)
-        gamma = np.full(len(law.draws.ln_k), np.nan) if of_p is None else of_p.draws.gamma
-        table = pd.DataFrame({name: getattr(law.draws, name) for name in COEFFICIENTS} | {"gamma": gamma})
+        gamma = np.nan if of_p is None else np.where(of_p.draws.known, of_p.draws.gamma, np.nan)
+        drawn = {name: np.where(law.draws.known, getattr(law.draws, name), np.nan) for name in COEFFICIENTS}
+        table = pd.DataFrame(drawn | {"gamma": gamma})
         tables.append(table.rename_axis("draw").reset_index().assign(source=law.source)[list(columns)])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(columns)).astype(columns)
 
@@ -99,7 +111,7 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
     }
     censored = int((fit.observed.side != 0).sum())
     summary = coefficients(fit.best.law, fit.draws) | {
-        "covariance": {"of": list(COEFFICIENTS), "matrix": _covariance(fit.draws)},
+        "covariance": _covariance(fit.draws),
         "n_cells": len(cells),
         "n_censored": censored,
         "n_uncensored": len(cells) - censored,
@@ -137,8 +149,12 @@ def _count(draws: Law) -> dict[str, int]:
     }
 
 
-def _covariance(draws: Law) -> list[list[float]]:
-    return np.cov(np.stack([getattr(draws, name) for name in COEFFICIENTS])).tolist()
+def _covariance(draws: Law) -> dict[str, Any]:
+    """Of the draws that are known; no matrix where so many are not that they decide it."""
+    known = draws.known
+    values = np.stack([getattr(draws, name)[known] for name in COEFFICIENTS])
+    matrix = np.cov(values).tolist() if known.mean() > 1 - FEW_UNKNOWN else None
+    return {"of": list(COEFFICIENTS), "matrix": matrix, "n_draws": int(known.sum())}
 
 
 def coefficients(law: Law, draws: Law) -> dict[str, Any]:
@@ -157,21 +173,7 @@ def coefficients(law: Law, draws: Law) -> dict[str, Any]:
     with np.errstate(over="ignore"):
         found["k"], drawn["k"] = np.exp(found["ln_k"]), np.exp(drawn["ln_k"])
     below["k"], above["k"] = below["ln_k"], above["ln_k"]
-    return {name: _interval(found[name], drawn[name], below[name], above[name]) for name in ("k", *names)}
-
-
-def _interval(estimate: float, draws: np.ndarray, below: np.ndarray, above: np.ndarray) -> dict[str, float | None]:
-    """95 % percentile interval of draws, of which some lie `below` or `above` by an unknown amount: on a bound of the
-    search.  Undefined draws (NaN) may lie on either side.  An end is null where such draws decide it."""
-    undefined = np.isnan(draws)
-    with np.errstate(invalid="ignore"):
-        low = np.quantile(np.where(below | undefined, -np.inf, draws), 0.025)
-        high = np.quantile(np.where(above | undefined, np.inf, draws), 0.975)
-    return {"estimate": finite(estimate), "low": finite(low), "high": finite(high)}
-
-
-def finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return {name: interval(found[name], drawn[name], below[name], above[name]) for name in ("k", *names)}
 
 
 def _effective_data(fitted: Fitted, source: str) -> dict[str, Any]:
@@ -179,7 +181,6 @@ def _effective_data(fitted: Fitted, source: str) -> dict[str, Any]:
     cells = fitted.table[(fitted.table.source == source) & (fitted.table.unit == fitted.unit)]
     ratio = (cells.d_e_parametric / cells.d_e).dropna()
     zero_shot, tuned = cells[cells.d_f == 0], cells[cells.d_f > 0]
-    columns = ["size", "n_params", "d_e", "d_e_low", "d_e_high", "censored", "d_e_limit"]
     return {
         "parametric_over_interpolated": {
             "n_cells": len(ratio),
@@ -187,10 +188,17 @@ def _effective_data(fitted: Fitted, source: str) -> dict[str, Any]:
             "smallest": finite(ratio.min()),
             "largest": finite(ratio.max()),
         },
-        "zero_shot": zero_shot[columns].astype(object).where(zero_shot[columns].notna(), None).to_dict("records"),
+        "zero_shot": _records(zero_shot, "d_e", "d_e_low", "d_e_high", "censored", "d_e_limit"),
+        "sufficient_data": _records(tuned.drop_duplicates("n_params"), "d_n", "d_n_low", "d_n_high", "d_n_beyond"),
         "verdicts": {name: int((tuned.verdict == name).sum()) for name in ("helps", "hurts", "undecided", "unknown")},
         "d_t_not_positive": int((tuned.d_t <= 0).sum()),
     }
+
+
+def _records(cells: pd.DataFrame, *columns: str) -> list[dict[str, Any]]:
+    """By size, with None for what is unknown."""
+    named = cells[["size", "n_params", *columns]]
+    return named.astype(object).where(named.notna(), None).to_dict("records")
 
 
 def _other(fit: SourceFit, other: Estimate) -> dict[str, Any]:
@@ -209,6 +217,8 @@ def _other(fit: SourceFit, other: Estimate) -> dict[str, Any]:
             "dropped": {"censored": min(outside, left_out), "d_t_not_positive": max(left_out - outside, 0)},
             "from_default": steps,
             "why": other.why,
+            "n_star": other.n_star
+            and [{"d_f": d_f, "n_params": finite(n_params)} for d_f, n_params in other.n_star.items()],
             "draws": {"number": len(other.draws.ln_k), "undefined": int((~other.draws.converged).sum())},
         }
     )
@@ -255,8 +265,7 @@ def _reach(fit: SourceFit, axis: np.ndarray, place: int) -> dict[str, Any]:
     """
     logs = fit.design.logs().mean(axis=1)
     logs[place] = np.log(axis.max() * REACH)
-    d_t = fit.draws.ln_k + fit.draws.exponents @ logs
-    low, high = np.quantile(d_t, [0.025, 0.975])
+    low, high = ends(np.where(fit.draws.known, fit.draws.ln_k + fit.draws.exponents @ logs, np.nan))
     with np.errstate(over="ignore"):
         return {
             "from": float(axis.min()),
@@ -271,8 +280,7 @@ def _multiplier(fit: SourceFit, n: float) -> dict[str, Any]:
     laws = (fit.best.law, fit.draws)
     with np.errstate(over="ignore"):
         one, many = (data_multiplier(np.exp(law.ln_k), law.alpha, law.beta, d_f, n) for law in laws)
-    low, high = np.quantile(many, [0.025, 0.975])
-    return {"n_params": float(n), "d_f": d_f, "estimate": finite(one[0]), "low": finite(low), "high": finite(high)}
+    return {"n_params": float(n), "d_f": d_f} | interval(one[0], np.where(fit.draws.known, many, np.nan))
 
 
 def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:

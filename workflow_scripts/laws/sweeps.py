@@ -58,8 +58,16 @@ def parabola_minimum(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
-    """Where the optimum lies, and how much the recipe's own value loses against it (nats a token)."""
+    """Where the optimum lies, and how much the recipe's own value loses against it (nats a token).
+
+    Raises SystemExit if no factor is left whose runs all ended well.
+    """
     by_factor = runs.pivot_table(index="factor", columns="seed", values="test_loss").dropna()
+    if by_factor.empty:
+        cell = ", ".join(f"{name} {runs[name].iloc[0]}" for name in CELL if runs[name].notna().all())
+        raise SystemExit(
+            f"sweep of {cell}: a run failed at every factor; their run.json say why: change the sweep, or drop it"
+        )
     factors, loss = by_factor.index.to_numpy(), by_factor.mean(axis=1).to_numpy()
     place, lowest = parabola_minimum(np.log(factors), loss)
     best = by_factor.index[int(np.argmin(loss))]
@@ -88,28 +96,42 @@ def judge(runs: pd.DataFrame) -> list[dict[str, Any]]:
             del cell["differences"]
             limit = max(NEGLIGIBLE, 2 * error) if error is not None else NEGLIGIBLE
             source = None if cell["arm"] == "scratch" else cell["source"]
-            negligible = cell["left"] is not None and cell["left"] <= limit
-            cells.append({**cell, "source": source, "left_error": error, "negligible": negligible})
+            cells.append({**cell, "source": source, "left_error": error, "verdict": verdict(cell, limit)})
     return cells
 
 
-def effect_on_transfer(cells: list[dict[str, Any]], effective: pd.DataFrame, curves: pd.DataFrame) -> list[dict]:
-    """D_T if each arm had its own optimum, over D_T as it is.
+def verdict(cell: dict[str, Any], limit: float) -> str:
+    """`negligible` or `not negligible`; `undecided` at an edge of the sweep, which leaves an unknown amount beyond it, and
+    `unknown` where runs at the recipe's own value failed."""
+    if cell["left"] is None:
+        return "unknown"
+    if cell["left"] > limit:
+        return "not negligible"
+    return "negligible" if cell["optimum_inside"] else "undecided"
+
+
+def effect_on_transfer(
+    cells: list[dict[str, Any]], effective: pd.DataFrame, curves: pd.DataFrame, unit: str
+) -> list[dict]:
+    """D_T on the sampling unit of the sweeps, if each arm had its own optimum, over D_T as it is; where both were seen.
 
     A lower fine-tuned loss moves D_E along the from-scratch curve, a lower from-scratch curve moves it back:
-    ln D_E' = ln D_E + (left_finetune - left_scratch) / slope, slope = -dL / dln D of the from-scratch curve at D_E.
+    ln D_E' = ln D_E + (left_finetune - left_scratch) / slope, slope = -dL / dln D of a line through that curve.
     """
     found = []
     scratch = {(c["constant"], c["size"], c["d_chars"]): c for c in cells if c["arm"] == "scratch"}
     for tuned in (cell for cell in cells if cell["arm"] == "finetune"):
         twin = scratch.get((tuned["constant"], tuned["size"], tuned["d_chars"]))
         rows = effective[
-            (effective.source == tuned["source"])
+            (effective.unit == unit)
+            & (effective.source == tuned["source"])
             & (effective["size"] == tuned["size"])
             & (effective.d_f == tuned["d_chars"])
             & effective.d_e.notna()
         ]
         if twin is None or rows.empty or None in (tuned["left"], twin["left"]):
+            continue
+        if not (tuned["optimum_inside"] and twin["optimum_inside"]):
             continue
         cell = rows.iloc[0]
         curve = curves[(curves.unit == cell.unit) & (curves.n_params == cell.n_params)].sort_values("d")
@@ -131,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     cells = judge(read_runs(experiment, arguments.training))
     effective = pd.read_parquet(arguments.laws / "effective_data.parquet")
     curves = pd.read_parquet(arguments.laws / "scratch_curves.parquet")
-    transfer = effect_on_transfer(cells, effective, curves)
+    transfer = effect_on_transfer(cells, effective, curves, experiment.grids[0].unit)
     write_json(arguments.out, {"simulated": experiment.simulated is not None, "cells": cells, "transfer": transfer})
 
 

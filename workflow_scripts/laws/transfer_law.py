@@ -71,6 +71,11 @@ class Law:
             return "not converged"
         return "on a bound" if self.on_bound[0].any() else "ok"
 
+    @property
+    def known(self) -> np.ndarray:
+        """(draws,): converged within the bounds of the search; of the others everything is unknown but which bound."""
+        return self.converged & ~self.on_bound.any(axis=1)
+
     def take(self, draw: int) -> Law:
         """One draw of it."""
         one = {name: value[draw : draw + 1] for name, value in vars(self).items() if value is not None}

@@ -35,6 +35,8 @@ from workflow_scripts.training.expected import QUICKSTART, START_SECONDS, Expect
 MEASURED_SECONDS = 2.0
 MARGIN, START_MINUTES = 1.5, 5
 """Of what jobs ask a scheduler for over what is expected; a job that exceeds it is tried again with twice as much."""
+SNAKEMAKE_MB = 400
+"""Of the two Snakemakes that run beside the trainer in a scheduler's job, and count there (194 MB each)."""
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 """Environment of training processes: else glibc may give the head's buffers back to the system at every step."""
 
@@ -92,7 +94,7 @@ def estimate(
         longest[run.size] = max(longest[run.size], jobs[job])
     sizes = {
         size: {
-            "mem_mb": math.ceil(MARGIN * here["memory_mb"]),
+            "mem_mb": math.ceil(MARGIN * here["memory_mb"]) + SNAKEMAKE_MB,
             "runtime": math.ceil(MARGIN * longest[size] / 60) + START_MINUTES,
         }
         for size, here in machine.items()

@@ -47,6 +47,14 @@ class Question:
     """Of the compute of pre-training that is charged here: 0 if the weights exist."""
     budget: float | None = None
     """FLOPs of pre-training (its share) and fine-tuning together."""
+    documents: float | None = None
+    """How many documents the characters are, where they were asked about so."""
+
+    @property
+    def data(self) -> str:
+        """`20,000 characters`, or `50 documents (20,000 characters)`."""
+        characters = f"{people(self.characters)} characters"
+        return characters if self.documents is None else f"{people(self.documents)} documents ({characters})"
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def reach(forecast: Forecast, question: Question) -> Answer:
         columns |= {"reaches the target": lambda row: percent(row["probability_of_target"])}
     sentences = _best(forecast, question, known) + (_sizes_for(question, rows) if question.target is not None else [])
     sentences += _beyond(forecast, question)
-    return Answer(f"With {people(question.characters)} characters", sentences, rows, columns)
+    return Answer(f"With {question.data}", sentences, rows, columns)
 
 
 def _reached(forecast: Forecast, question: Question, source: str, n_params: float) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def _best(forecast: Forecast, question: Question, known: list[dict[str, Any]]) -
         return ["Every forecast lies outside the from-scratch runs: nothing can be said."]
     best = min(known, key=lambda row: row["loss"]["estimate"])
     sentences = [
-        f"With {people(question.characters)} characters the lowest loss is expected {of(best)}:"
+        f"With {question.data} the lowest loss is expected {of(best)}:"
         f" {said(best['loss'], nats)} nats per token, as if there were {said(best['counts_as'])} characters."
     ]
     loss = forecast.loss(best["source"], best["n_params"], question.characters)
@@ -242,7 +250,7 @@ def _step(row: dict[str, Any], question: Question) -> str:
 def pilot(forecast: Forecast) -> Answer:
     """How far the law of a small part of the measured cells is off at the others."""
     tried = [(source, found) for source in forecast.sources if source != SCRATCH for found in pilots(forecast, source)]
-    told = ("d_f", "largest_d_f", "n_params", "status", "draws_not_converged")
+    told = ("d_f", "largest_d_f", "n_params", "status", "draws_unknown")
     rows = [
         {"source": source, "sizes": len(found["n_params"]), "predicts": what}
         | {name: found[name] for name in told}

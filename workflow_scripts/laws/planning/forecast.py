@@ -6,7 +6,8 @@ L_N is the cleaned curve of the runs; between sizes ln L is linear in ln N at eq
 continued.  From scratch, D_E = D_F.
 
 Every quantity is an array (1 + draws,): the estimate, then draws of everything that is uncertain together.  Values that
-lie outside what was measured are infinite with the sign of the side; `interval` leaves such ends out.  Losses are in
+lie outside what was measured are infinite with the sign of the side, those of a draw of the law that is not known are NaN;
+`interval` leaves ends out which such draws decide.  Losses are in
 nats per token, D in characters, N without embeddings.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.files import read_json
+from workflow_scripts.laws import percentiles
 from workflow_scripts.laws.curves import clean_curve
 from workflow_scripts.laws.runs import longest_pretraining
 
@@ -126,7 +128,8 @@ class Source:
         if share:
             mixed = (1 - share) * deviation + share * self.deviation[:, left + 1]
             deviation = mixed / np.hypot(1 - share, share)
-        return np.logaddexp(log_d_f, transferred) + deviation[:, None]
+        with np.errstate(invalid="ignore"):  # draws that are not known
+            return np.logaddexp(log_d_f, transferred) + deviation[:, None]
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class Forecast:
         """D_F (1 + draws,) at which the loss is `target`, one number or (1 + draws,).
 
         No less than the smallest D_F within the limits, even where that is more than enough; +inf where the largest is
-        not enough, or the target itself lies outside what was measured.
+        not enough, or the target itself lies outside what was measured; NaN where law or target are not known.
         """
         smallest, largest = self.sources[source].d_f
         steps = int(np.ceil(STEPS_PER_FACTOR_OF_TWO * np.log2(largest / smallest)))
@@ -181,7 +184,8 @@ class Forecast:
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(between, np.log(above / wanted) / np.log(above / below), 1.0)
         found = np.exp(np.log(d_f[left]) + share * np.log(d_f[right] / d_f[left]))
-        return np.where(reached.any(axis=1), found, np.inf)
+        unknown = np.isnan(loss).any(axis=1) | np.isnan(wanted)
+        return np.where(unknown, np.nan, np.where(reached.any(axis=1), found, np.inf))
 
     def refusal(self, source: str, n_params: float, d_f: float) -> str | None:
         """Why a forecast is refused; None if it is within the limits."""
@@ -204,9 +208,8 @@ class Forecast:
         drawn = np.array([self.loss(*cell) for cell in zip(cells.source, cells.n_params, cells.d_f, strict=True)])
         known = np.isfinite(drawn[:, 0])
         drawn, measured = drawn[known], cells.test_loss.to_numpy()[known]
-        low, high = np.quantile(drawn[:, 1:], [0.025, 0.975], axis=1, method="inverted_cdf")
         missed = float(np.sqrt(((drawn[:, 0] - measured) ** 2).mean())) if known.any() else 0.0
-        return len(measured), missed, int(((low <= measured) & (measured <= high)).sum())
+        return len(measured), missed, int(percentiles.held(drawn[:, 1:].T, measured).sum())
 
     def _losses(self, source: str, n_params: float, d_f: np.ndarray, longer: float = 1.0) -> np.ndarray:
         return self.curves.loss(n_params, self.sources[source].log_effective(n_params, d_f, longer))
@@ -239,11 +242,7 @@ def characters(log_d: float) -> float:
 
 def interval(values: np.ndarray) -> dict[str, float | None]:
     """Estimate and 95 % interval of (1 + draws,); an end that lies outside what was measured is null."""
-    low, high = np.quantile(values[1:], [0.025, 0.975], method="inverted_cdf")
-    return {
-        name: float(value) if np.isfinite(value) else None
-        for name, value in {"estimate": values[0], "low": low, "high": high}.items()
-    }
+    return percentiles.interval(values[0], values[1:])
 
 
 def people(value: float) -> str:

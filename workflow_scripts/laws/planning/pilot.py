@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.laws.bootstrap import extra_scatter
+from workflow_scripts.laws.percentiles import held
 from workflow_scripts.laws.planning.forecast import Forecast
 from workflow_scripts.laws.transfer_law import Design, Observed, fit_from_many_starts, fit_law, start_of
 
@@ -60,8 +61,8 @@ def _predict(
 ) -> dict[str, Any]:
     """Fits the law to the cells `inside` and compares it with the other cells whose D_E is known: `status`, `missed`.
 
-    The interval holds the noise of both and the scatter about the law that the pilot itself shows, over the draws that
-    converged; `draws_not_converged` are the others.
+    The interval holds the noise of both and the scatter about the law that the pilot itself shows; `draws_unknown` are
+    draws that did not converge within the bounds of the search, and lie on either side.
     """
     design, observed = _observe(forecast, cells)
     seen = observed.take(inside)
@@ -71,7 +72,7 @@ def _predict(
     pilot = design.take(inside)
     found = fit_from_many_starts(pilot, seen)
     if found.status == "not converged":
-        return {"status": found.status, "draws_not_converged": 0, "missed": {}}
+        return {"status": found.status, "draws_unknown": 0, "missed": {}}
     best = found.law
     noise = pilot.deviation * random.standard_normal((DRAWS, inside.sum()))
     drawn = Observed(np.where(seen.side == 0, seen.log_d_e + noise, seen.log_d_e), np.repeat(seen.side, DRAWS, axis=0))
@@ -81,20 +82,19 @@ def _predict(
     measured = observed.log_d_e[0, known]
     predicted = np.concatenate([best.log_d_e(rest), draws.log_d_e(rest)])
     predicted[1:] += rest.deviation * random.standard_normal((DRAWS, len(measured)))
-    predicted = predicted[np.append(True, draws.converged)]
-    low, high = np.quantile(predicted[1:], [0.025, 0.975], axis=0)
+    possible = np.where(draws.known[:, None], predicted[1:], np.nan)
     table = pd.DataFrame(
         {
             "d_f": rest.d_f,
             "error": measured - predicted[0],
             "loss_error": cells.test_loss.to_numpy()[known] - _loss(forecast, rest.n_params, predicted[0]),
-            "inside": (low <= measured) & (measured <= high),
+            "inside": held(possible, measured),
         }
     )
     largest = table[table.d_f == table.d_f.max()]
     return {
         "status": found.status,
-        "draws_not_converged": int((~draws.converged).sum()),
+        "draws_unknown": int((~draws.known).sum()),
         "missed": {"the rest": _score(table), "the largest set": _score(largest)} if len(table) else {},
     }
 

@@ -32,7 +32,7 @@ from workflow_scripts.laws.scaling import allocation
 from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, published, published_in_words
 from workflow_scripts.laws.scaling.fit import Draws, bootstrap, fit
 from workflow_scripts.laws.scaling.law import LawError
-from workflow_scripts.laws.scaling.learning_curves import laws_in_progress, read_points
+from workflow_scripts.laws.scaling.learning_curves import SIX_N_D, laws_in_progress, read_points
 from workflow_scripts.laws.scaling.table import Absent, Case, Choice, Race, cases, choose, races
 
 Result = dict[str, Any]
@@ -64,7 +64,7 @@ def fit_table(
     absent += [one for one in (*raced, *approaches) if isinstance(one, Absent)]
     return {
         "simulated": is_simulated(runs),
-        "conventions": {"N": choice.n, "C": choice.flops, "unit": choice.unit},
+        "conventions": {"N": choice.n, "C": choice.flops, "C of training in progress": SIX_N_D, "unit": choice.unit},
         "set_aside": set_aside,
         "laws": laws,
         "allocations": allocations,
@@ -118,7 +118,10 @@ def sentences(result: Result) -> str:
     """What the JSON says, a line a law."""
     conventions = result["conventions"]
     lines = [SIMULATED] if result["simulated"] else []
-    lines += [f"N is {conventions['N']}, C is {conventions['C']}, the sampling unit is {conventions['unit']}."]
+    lines += [
+        f"N is {conventions['N']}, C is {conventions['C']} (of training in progress and of compute-optimal sizes {SIX_N_D}),"
+        f" the sampling unit is {conventions['unit']}."
+    ]
     if result["set_aside"]:
         lines.append(set_aside_sentence(result["set_aside"]))
     lines += [_law_line(law) for law in result["laws"]]

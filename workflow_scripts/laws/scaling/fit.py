@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from workflow_scripts.laws.percentiles import ends, finite
 from workflow_scripts.laws.scaling.law import Law, LawError, Parameters
 from workflow_scripts.laws.scaling.solver import EXACT, LEAST_SQUARES, Problem, minimise, starts
 
@@ -166,14 +167,12 @@ class Draws:
         side = self.edge.get(quantity, np.zeros(len(self.converged))) if isinstance(quantity, str) else 0.0
         unknown = ~self.converged | ((np.abs(list(self.edge.values())).sum(axis=0) > 0) & (side == 0))
         values = np.broadcast_to(function(self.parameters), unknown.shape)
-        with np.errstate(invalid="ignore"):
-            low = np.quantile(np.where(unknown | (side < 0), -np.inf, values), 0.025)
-            high = np.quantile(np.where(unknown | (side > 0), np.inf, values), 0.975)
-        return {"estimate": float(function(self.fit.parameters)), "low": float(low), "high": float(high)}
+        low, high = ends(np.where(unknown, np.nan, values), side < 0, side > 0)
+        return {"estimate": float(function(self.fit.parameters)), "low": low, "high": high}
 
     def known(self, quantity: str | Callable[[Parameters], Any]) -> dict[str, float | None]:
         """`interval`, with None for what is not finite."""
-        return {end: value if np.isfinite(value) else None for end, value in self.interval(quantity).items()}
+        return {end: finite(value) for end, value in self.interval(quantity).items()}
 
 
 def bootstrap(fit: Fit, draws: int = 1000, seed: int = 0, groups: Sequence[Any] | None = None) -> Draws:

@@ -43,6 +43,8 @@ SPACING = 1.4
 """Factor between the points of a curve."""
 LEVELS = 5
 """Losses at which the steps that batches take are compared."""
+SIX_N_D = "6 N D"
+"""The compute of a point; a table of learning curves has no other."""
 SEVERAL = 2.0
 """Factor between the most and the fewest tokens from which on a source is pre-trained on several D."""
 PROXY = (
@@ -112,7 +114,7 @@ def one_pass(points: pd.DataFrame, runs: pd.DataFrame, choice: Choice) -> Iterat
         if choice.n not in rows.columns:
             yield Absent("compute-optimal N and D", of, f"the learning curves have no column {choice.n}")
             continue
-        rows = rows.assign(flops=6 * rows[choice.n] * rows.tokens)
+        rows = rows.assign(**{SIX_N_D: 6 * rows[choice.n] * rows.tokens})
         critical, measured = None, list(_critical_batches(of, rows, choice))
         yield from measured
         proxy = _noise_scale(of, dict(by_corpus(runs)).get(corpus))
@@ -122,7 +124,7 @@ def one_pass(points: pd.DataFrame, runs: pd.DataFrame, choice: Choice) -> Iterat
         rows = _usual_batch(rows)
         if len(rows) and rows.tokens.max() > SEVERAL * rows.tokens.min():
             yield Case(CHINCHILLA, of, rows, "loss", {"N": choice.n, "D": "tokens"}, ("run",))
-            yield from _frontier(of, rows, "flops", "the lowest loss for its compute, whatever the size")
+            yield from _frontier(of, rows, SIX_N_D, "the lowest loss for its compute, whatever the size")
             yield from _steps(of, rows, choice, critical)
         else:
             why = "all runs see as many tokens; it takes learning curves (--curves) or pre-training at several d_tokens"
@@ -160,7 +162,7 @@ def _steps(of: str, rows: pd.DataFrame, choice: Choice, critical: Fit | None) ->
     batch = rows.batch_tokens.to_numpy()
     rows = rows.assign(
         s_min=least_steps(rows.tokens.to_numpy() / batch, batch, at),
-        c_min=least_compute(rows.flops.to_numpy(), batch, at),
+        c_min=least_compute(rows[SIX_N_D].to_numpy(), batch, at),
     )
     known = {name: f"{critical.parameters[name]:.3g}" for name in ("B_star", "alpha_B")}
     note = f"batches beside B_crit(L) of B_star = {known['B_star']} tokens and alpha_B = {known['alpha_B']}"

@@ -1,0 +1,75 @@
+"""From run folders of a sweep to its verdict and its figure: both arms, and an optimum that is not inside."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from workflow_scripts.experiment import Experiment
+from workflow_scripts.figures.sweeps import draw
+from workflow_scripts.files import read_json, write_json
+from workflow_scripts.laws.sweeps import main
+
+FACTORS = [0.25, 0.5, 1, 2, 4]
+SWEEP = {"constant": "learning_rate", "factors": FACTORS, "sizes": ["25k"], "characters": [6_000, 44_000]}
+INSIDE, BEYOND = 1.2, 0.02
+"""Multiples of the recipe's learning rate with the lowest loss: within the sweep, and below its smallest."""
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Callable[[float, float], dict]:
+    """The verdict on a sweep whose losses have their minimum at a planted factor in either arm."""
+    config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8")) | {"sweeps": [SWEEP]}
+
+    def make(scratch: float, finetune: float) -> dict:
+        for run in Experiment.parse(config, "here").sweep_runs:
+            optimum = scratch if run.arm == "scratch" else finetune
+            loss = 3.0 + 0.05 * np.log(run.factor / optimum) ** 2 + 0.01 * run.seed
+            record = {"identity": {"specification": {}}, "outcome": {"test_loss": loss}}
+            write_json(tmp_path / "training" / run.folder / "run.json", record)
+        d = np.geomspace(6_000, 245_000, 8)
+        curve = pd.DataFrame({"unit": "excerpt", "n_params": 24_576, "d": d, "loss": 5 - 0.3 * np.log(d)})
+        cells = [{"d_f": 6_000, "d_e": 12_000.0}, {"d_f": 44_000, "d_e": 60_000.0}]
+        place = {"source": "english", "unit": "excerpt", "size": "25k", "n_params": 24_576}
+        curve.to_parquet(tmp_path / "scratch_curves.parquet")
+        pd.DataFrame([place | cell for cell in cells]).to_parquet(tmp_path / "effective_data.parquet")
+        folders = ["--training", str(tmp_path / "training"), "--laws", str(tmp_path)]
+        main(["--experiment", json.dumps(config), *folders, "--out", str(tmp_path / "sweeps.json")])
+        return read_json(tmp_path / "sweeps.json")
+
+    return make
+
+
+def test_an_optimum_at_the_edge_of_one_arms_sweep_is_not_called_inside(judged: Callable[[float, float], dict]) -> None:
+    """A learning rate whose best lies beyond the sweep of one arm biases D_T by an unknown amount: peers' users ask."""
+    cells = judged(INSIDE, BEYOND)["cells"]
+    assert {(cell["arm"], cell["optimum_inside"]) for cell in cells} == {("scratch", True), ("finetune", False)}
+    for cell in cells:
+        expected = INSIDE if cell["arm"] == "scratch" else 0.25
+        assert cell["best_factor"] == pytest.approx(expected)
+        assert cell["verdict"] == ("negligible" if cell["arm"] == "scratch" else "not negligible")
+
+
+def test_losing_alike_in_both_arms_leaves_transfer_and_in_one_arm_alone_moves_it(
+    judged: Callable[[float, float], dict],
+) -> None:
+    """The from-scratch curve has the slope 0.3: 0.05 ln(2)² nats more in the tuned arm are a factor e^0.08 of D_E."""
+    assert [one["d_t_ratio"] for one in judged(2.0, 2.0)["transfer"]] == pytest.approx([1, 1])
+    moved = np.exp(0.05 * np.log(2) ** 2 / 0.3)
+    expected = [(12_000 * moved - 6_000) / 6_000, (60_000 * moved - 44_000) / 16_000]
+    assert [one["d_t_ratio"] for one in judged(1.0, 2.0)["transfer"]] == pytest.approx(expected)
+
+
+def test_the_figure_shows_both_arms_over_the_recipes_own_value(judged: Callable[[float, float], dict]) -> None:
+    scratch, tuned = draw(judged(INSIDE, 2.0)).axes
+    assert (scratch.get_title(), tuned.get_title()) == ("From scratch", "Fine-tuned")
+    for axes, optimum in ((scratch, INSIDE), (tuned, 2.0)):
+        lines = [line for line in axes.lines if len(line.get_xdata()) == len(FACTORS)]
+        assert len(lines) == 2
+        for line in lines:
+            expected = 0.05 * (np.log(np.array(FACTORS) / optimum) ** 2 - np.log(optimum) ** 2)
+            np.testing.assert_allclose(line.get_ydata(), np.minimum(expected, 0.3), atol=1e-12)

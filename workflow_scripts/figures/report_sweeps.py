@@ -1,0 +1,114 @@
+"""What the sweeps say of the recipe: where the optimum of a constant lies, and what the recipe loses against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from workflow_scripts.experiment import Experiment
+from workflow_scripts.figures.report_tables import Rows
+from workflow_scripts.figures.tables import Laws
+from workflow_scripts.figures.words import ARMS, count, number, title_of
+from workflow_scripts.laws.sweeps import NEGLIGIBLE
+
+HEAD = (
+    *(
+        "constant",
+        "arm",
+        "N",
+        "D (characters)",
+        "best, over the recipe's",
+        "the recipe loses (nats per token)",
+        "verdict",
+    ),
+    *("D_T at the optima, over D_T", "failed at"),
+)
+NOTE = (
+    f"Negligible: at most {NEGLIGIBLE} nats per token, or two standard errors (±) where those are more. ≤, ≥: the best of "
+    "the swept values is the smallest or the largest, so the optimum may lie beyond, and the recipe may lose more. D_T at "
+    "the optima: with the best value in each arm."
+)
+
+
+def section(laws: Laws, experiment: Experiment) -> dict[str, Any]:
+    """A table, what its columns mean, and why it is missing or may be of earlier runs (None if neither)."""
+    return {"head": HEAD, "rows": _rows(laws), "note": NOTE, "caution": _caution(laws, experiment)}
+
+
+def _caution(laws: Laws, experiment: Experiment) -> str | None:
+    command = Markup("<code>snakemake sweeps</code>")
+    if laws.sweeps is None:
+        why = command + " does it" if experiment.sweeps else "the configuration names no sweeps"
+        return "Not measured: " + why + "."
+    judged, read = ((laws.folder / name).stat().st_mtime for name in ("sweeps.json", "effective_data.parquet"))
+    return (
+        "These verdicts are older than the effective data: " + command + " makes them again." if judged < read else None
+    )
+
+
+def _rows(laws: Laws) -> Rows:
+    """A row a cell that was swept; none if nothing was."""
+    if laws.sweeps is None:
+        return []
+    moved = {_place(one): one["d_t_ratio"] for one in laws.sweeps["transfer"]}
+    return [
+        [
+            _words(cell["constant"]),
+            ARMS[cell["arm"]] + (f" from {title_of(cell['source'])}" if cell["source"] else ""),
+            cell["size"],
+            count(cell["d_chars"]),
+            _optimum(cell),
+            _loss(cell),
+            cell["verdict"],
+            "–" if cell["arm"] == "scratch" else _known(moved.get(_place(cell))),
+            ", ".join(f"{factor:g}" for factor in cell["failed"]) or "–",
+        ]
+        for cell in laws.sweeps["cells"]
+    ]
+
+
+def _place(cell: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(cell[name] for name in ("constant", "source", "size", "d_chars"))
+
+
+def _words(constant: str) -> str:
+    return constant.replace("_", " ")
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else number(value)
+
+
+def _side(cell: dict[str, Any]) -> str:
+    """`≤ ` or `≥ ` where the lowest loss is at an edge of the sweep."""
+    lowest = min(cell["losses"], key=cell["losses"].__getitem__)
+    return "" if cell["optimum_inside"] else "≤ " if lowest == next(iter(cell["losses"])) else "≥ "
+
+
+def _optimum(cell: dict[str, Any]) -> str:
+    return f"{_side(cell)}{number(cell['best_factor'])}"
+
+
+def _loss(cell: dict[str, Any]) -> str:
+    """`≥ 0.031 ± 0.004`."""
+    if cell["left"] is None:
+        return "unknown"
+    error = "" if cell["left_error"] is None else f" ± {cell['left_error']:.3f}"
+    return f"{'' if cell['optimum_inside'] else '≥ '}{max(cell['left'], 0):.3f}{error}"
+
+
+def reservations(laws: Laws) -> list[str]:
+    """Where the recipe is not known to be as good as others: a sentence a constant and reason."""
+    cells = laws.sweeps["cells"] if laws.sweeps is not None else []
+    told = []
+    for constant in dict.fromkeys(cell["constant"] for cell in cells):
+        mine = [cell for cell in cells if cell["constant"] == constant]
+        words, of_all = _words(constant), f"of {len(mine)} cells of the sweep"
+        if edge := sum(not cell["optimum_inside"] for cell in mine):
+            told.append(f"In {edge} {of_all} the best {words} lies at its edge: the optimum may lie beyond.")
+        if lost := sum(cell["verdict"] == "not negligible" for cell in mine):
+            told.append(f"In {lost} {of_all} another {words} is better by more than {NEGLIGIBLE} nats per token.")
+        if unknown := sum(cell["verdict"] == "unknown" for cell in mine):
+            told.append(f"In {unknown} {of_all} runs at the recipe's own {words} failed: what it loses is unknown.")
+    return told
