@@ -34,7 +34,6 @@ shell.prefix(
 RESULTS = f"results/{EXPERIMENT.folder}"
 MARK = "SIMULATED: " if EXPERIMENT.simulated else ""  # before what Snakemake's own report shows
 PLAN = f"{RESULTS}/training/plan.json"
-CAPACITY = f"{RESULTS}/tokens/capacity.json"
 # What training jobs run: the trainer, where it runs (processes a job, and how they share a model and a batch, which
 # changes no result), or what stands in for it.
 TRAINER = "workflow_scripts.training.simulated" if EXPERIMENT.simulated else "workflow_scripts.training.run"
@@ -157,11 +156,8 @@ def shard_files(folder, suffix, of=""):
 
 
 def trained_on(folder):
-    """What training on a folder of the stage `tokens` waits for: its files, and that all corpora hold enough.
-
-    The second is asked again whenever a part of the experiment asks for more: no reason to train the rest again.
-    """
-    return [f"{RESULTS}/tokens/{folder}/manifest.json", ancient(CAPACITY)] if folder in TOKENS else []
+    """What training on a folder of the stage `tokens` waits for."""
+    return [f"{RESULTS}/tokens/{folder}/manifest.json", f"{RESULTS}/tokens/capacity.json"] if folder in TOKENS else []
 
 
 wildcard_constraints:

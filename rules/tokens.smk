@@ -75,7 +75,7 @@ rule capacity:
     input:
         [f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.used_corpora],
     output:
-        CAPACITY,
+        f"{RESULTS}/tokens/capacity.json",
     log:
         f"{RESULTS}/logs/tokens/capacity.log",
     localrule: True
@@ -95,7 +95,7 @@ rule mix:
         parts=lambda wildcards: [
             f"{RESULTS}/tokens/{corpus}/manifest.json" for corpus in EXPERIMENT.shares(wildcards.source)
         ],
-        capacity=ancient(CAPACITY),
+        capacity=f"{RESULTS}/tokens/capacity.json",
     output:
         bins=[f"{RESULTS}/tokens/{{source}}.seed{{seed}}/{split}.bin" for split in SPLITS],
         documents=f"{RESULTS}/tokens/{{source}}.seed{{seed}}/documents.parquet",
