@@ -1,0 +1,222 @@
+"""What the workflow itself costs, from 100 to 10,000 cells: planning, doing nothing, a cell, collecting the runs.
+
+    python -m benchmarks.workflow [--cells 100 1000 10000]
+
+Runs are simulated, so that nothing but the workflow takes time.  Planning and doing nothing are measured with a job a
+cell, beside a bare Snakefile with the same jobs and edges in the same run; the rest with shared processes.  The table
+goes to `benchmarks/workflow.csv`, where the rows of other sizes stay, and to the screen as Markdown for docs/workflow.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from workflow_scripts.experiment import Experiment
+from workflow_scripts.files import written
+from workflow_scripts.store import canonical_json
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
+TABLE = Path(__file__).with_suffix(".csv")
+GRIDS = {100: (5, 1, 8, 10), 1000: (10, 2, 23, 25), 10_000: (10, 10, 48, 50)}
+"""Cells -> sizes, seeds, fine-tuning and from-scratch D; pre-training and zero-shot are two more of each size and seed."""
+BARE = """
+import json
+from pathlib import Path
+JOBS = json.loads(Path("jobs.json").read_text())
+rule all:
+    input: "runs.parquet"
+rule collect:
+    input: [f"out/{job}.json" for job in JOBS]
+    output: "runs.parquet"
+    shell: "touch {output}"
+rule train:
+    input: lambda wildcards: [f"out/{job}.json" for job in JOBS[wildcards.job]]
+    output: "out/{job}.json"
+    wildcard_constraints: job=".+"
+    shell: "touch {output}"
+"""
+PROFILE = ("--cores", "all", "--scheduler", "greedy", "--rerun-triggers", "mtime", "params", "input", "code")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one command: seconds by the clock, and the largest memory of its process in MB."""
+
+    seconds: float
+    memory_mb: float
+
+
+def cost(folder: Path, *command: str) -> Cost:
+    """Runs a command to its end.  Raises SystemExit, with what it printed, if it fails."""
+    with open(folder / "output.txt", "w+") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-m", *command], cwd=folder, stdout=output, stderr=output)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        output.seek(0)
+        if status:
+            raise SystemExit(f"{' '.join(command)} failed in {folder}:\n{output.read()}")
+    return Cost(seconds, used.ru_maxrss / 1024)
+
+
+def configuration(cells: int, *, apart: bool) -> dict[str, Any]:
+    """The quickstart, simulated, with a grid of so many cells; `apart`: a process a cell."""
+    sizes, seeds, finetune, scratch = GRIDS[cells]
+    d_f, d = (
+        np.geomspace(6_000, end, number).round().astype(int) for end, number in ((60_000, finetune), (600_000, scratch))
+    )
+    return {
+        "base": "config/config.yaml",
+        "experiment": "grid",
+        "title": f"{cells} cells",
+        "model": {"sizes": [{"n_layer": 2, "d_model": 12 + 8 * i, "n_head": 1} for i in range(sizes)]},
+        "grids": [{"unit": "excerpt", "finetune": d_f.tolist(), "scratch": d.tolist()}],
+        "sweeps": [],
+        "seeds": list(range(seeds)),
+        "fit": {"d_f": [6_000, 60_000]},
+        "simulated": {"laws": {"english": {}}},
+        "share_process_below": 0 if apart else None,
+    }
+
+
+def jobs_of(experiment: Experiment) -> dict[str, list[str]]:
+    """Training job -> the training jobs that it waits for."""
+    jobs: dict[str, list[str]] = {}
+    for run in experiment.runs:
+        tuned = run.arm in ("finetune", "zero_shot")
+        jobs[experiment.job(run)] = [experiment.job(experiment.pretraining_of(run))] if tuned else []
+    return jobs
+
+
+def make_all(folder: Path, experiment: Experiment, target: str) -> None:
+    """Every run and manifest of an experiment in one process, and Snakemake told that they are made."""
+    jobs: dict[str, dict[str, Any]] = {}
+    for run in experiment.runs:
+        name = f"results/{experiment.folder}/training/{run.folder}"
+        jobs.setdefault(experiment.job(run), {})[name] = experiment.specification(run)
+    calls = [
+        ["--runs", canonical_json(runs), "--out", f"results/{experiment.folder}/training/{job}.json"]
+        for job, runs in jobs.items()
+    ]
+    (folder / "calls.json").write_text(canonical_json(calls))
+    (folder / "make_all.py").write_text(
+        "import json\nfrom workflow_scripts.training.simulated import main\n"
+        "for call in json.load(open('calls.json')):\n    main(call)\n"
+    )
+    cost(folder, "make_all")
+    collect(folder, experiment)
+    cost(folder, "snakemake", target, "--touch", *PROFILE, "--configfile", "grid.yaml")
+
+
+def collect(folder: Path, experiment: Experiment) -> Cost:
+    results = f"results/{experiment.folder}"
+    return cost(
+        folder,
+        "workflow_scripts.laws.collect",
+        *("--experiment", experiment.model_dump_json(), "--training", f"{results}/training"),
+        *("--out", f"{results}/laws/runs.parquet", "--curves", f"{results}/laws/learning_curves.parquet"),
+    )
+
+
+def project(folder: Path, cells: int, *, apart: bool) -> tuple[Experiment, str]:
+    """Sets up a checkout in `folder`; returns the experiment and its table of runs."""
+    folder.mkdir()
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(ROOT / part, folder / part)
+    config = configuration(cells, apart=apart)
+    (folder / "grid.yaml").write_text(yaml.safe_dump(config))
+    experiment = Experiment.parse(config, "grid")
+    if len(experiment.runs) != cells:
+        raise SystemExit(f"the grid holds {len(experiment.runs)} runs, expected {cells}")
+    return experiment, f"results/{experiment.folder}/laws/runs.parquet"
+
+
+def bare(folder: Path, jobs: dict[str, list[str]]) -> tuple[Cost, Cost]:
+    """Planning all, and doing nothing, of a Snakefile with these jobs and nothing else."""
+    folder.mkdir()
+    (folder / "Snakefile").write_text(BARE)
+    (folder / "jobs.json").write_text(canonical_json(jobs))
+    planned = cost(folder, "snakemake", "-n", "--quiet", "rules", *PROFILE)
+    for job in jobs:
+        path = folder / "out" / f"{job}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (folder / "runs.parquet").touch()
+    cost(folder, "snakemake", "--touch", *PROFILE)
+    return planned, cost(folder, "snakemake", *PROFILE)
+
+
+def measure(cells: int) -> dict[str, Any]:
+    """One row of the table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "apart"
+        experiment, target = project(folder, cells, apart=True)
+        jobs = jobs_of(experiment)
+        asked = (target, "--quiet", "rules", *PROFILE, "--configfile", "grid.yaml")
+        bare_plan, bare_nothing = bare(Path(name) / "bare", jobs)
+        plan = cost(folder, "snakemake", "-n", *asked)
+        make_all(folder, experiment, target)
+        nothing = cost(folder, "snakemake", *asked)
+        together = Path(name) / "together"
+        experiment, target = project(together, cells, apart=False)
+        whole = cost(together, "snakemake", target, "--quiet", "rules", *PROFILE, "--configfile", "grid.yaml")
+        return {
+            "cells": cells,
+            "jobs": len(jobs),
+            "plan_s": plan.seconds,
+            "plan_over_bare": plan.seconds / bare_plan.seconds,
+            "plan_mb": plan.memory_mb,
+            "nothing_s": nothing.seconds,
+            "nothing_over_bare": nothing.seconds / bare_nothing.seconds,
+            "nothing_mb": nothing.memory_mb,
+            "shared_jobs": len(jobs_of(experiment)),
+            "cell_s": whole.seconds / cells,
+            "collect_s": collect(together, experiment).seconds,
+        }
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    lines = [
+        "| cells | `-n`, s | over bare | MB | nothing to do, s | over bare | MB | a cell in shared processes, s | collecting, s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table.itertuples():
+        lines.append(
+            f"| {row.cells:,} | {row.plan_s:.1f} | {row.plan_over_bare:.2f} | {row.plan_mb:.0f} | {row.nothing_s:.1f}"
+            f" | {row.nothing_over_bare:.2f} | {row.nothing_mb:.0f} | {row.cell_s:.3f} | {row.collect_s:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.workflow", description=__doc__.split("\n")[0])
+    parser.add_argument("--cells", type=int, nargs="+", choices=GRIDS, default=list(GRIDS))
+    arguments = parser.parse_args(argv)
+    table = pd.DataFrame([measure(cells) for cells in arguments.cells])
+    if TABLE.exists():
+        kept = pd.read_csv(TABLE)
+        table = pd.concat([kept[~kept.cells.isin(table.cells)], table]).sort_values("cells")
+    with written(TABLE) as path:
+        table.to_csv(path, index=False)
+    print(as_markdown(table))
+
+
+if __name__ == "__main__":
+    main()
