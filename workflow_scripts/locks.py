@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import IO
 
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
 
 def try_lock(path: Path) -> IO[str] | None:
     """The open file while no other process holds the lock on it, else None.  Closing the file frees the lock.
 
-    The file holds the process number of the last owner.
+    The file holds the process number of the last owner.  Raises SystemExit where the file system has no locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a+")  # noqa: SIM115 - the caller keeps it
+    file = _opened(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return None
@@ -26,9 +28,8 @@ def try_lock(path: Path) -> IO[str] | None:
 
 def wait_for_lock(path: Path) -> IO[str]:
     """As `try_lock`, but waits until the lock is free."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a+")  # noqa: SIM115 - the caller keeps it
-    fcntl.flock(file, fcntl.LOCK_EX)
+    file = _opened(path)
+    _flock(file, fcntl.LOCK_EX)
     _sign(file)
     return file
 
@@ -36,6 +37,35 @@ def wait_for_lock(path: Path) -> IO[str]:
 def owner(path: Path) -> str:
     """Process number of the one that holds, or held, the lock."""
     return path.read_text() or "?"
+
+
+def text_while_locked(path: Path) -> str | None:
+    """What the file says while a process holds the lock on it, else None."""
+    if not path.exists():
+        return None
+    with open(path) as file:
+        try:
+            _flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read()
+    return None
+
+
+def _opened(path: Path) -> IO[str]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "a+")
+
+
+def _flock(file: IO[str], how: int) -> None:
+    try:
+        fcntl.flock(file, how)
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        raise SystemExit(
+            f"{file.name}: its file system has no locks ({error.strerror}); mount Lustre with -o flock, NFS as version 4, "
+            "or put the folder on another file system (results/ may be a link)"
+        ) from None
 
 
 def _sign(file: IO[str]) -> None:
