@@ -63,6 +63,20 @@ def test_jobs_hold_their_runs_and_sizes_ask_for_their_longest_job(experiment):
     assert "186 runs" in estimate.table(found, 2)
 
 
+def test_sizes_ask_for_the_longest_job_of_a_sweep_too_and_only_grids_are_told_of():
+    config = yaml.safe_load(Path("config/config.yaml").read_text())
+    config["sweeps"] = []
+    without = Experiment.parse(config, "config")
+    config["sweeps"] = [
+        {"constant": "weight_decay", "factors": [0.3, 1, 3], "sizes": ["25k"], "characters": [2_000_000]}
+    ]
+    swept = Experiment.parse(config, "config")
+    plain, found = (estimate.estimate(it, dict.fromkeys(it.shapes, MACHINE)) for it in (without, swept))
+    assert found["sizes"]["25k"]["runtime"] > plain["sizes"]["25k"]["runtime"]
+    assert found["sizes"]["124k"] == plain["sizes"]["124k"]
+    assert (found["runs"], found["jobs"]) == (plain["runs"], plain["jobs"])
+
+
 def test_the_command_measures_every_size_and_leaves_what_the_rules_read(tmp_path, monkeypatch, capsys):
     path = Path("tests/workflow/tiny.yaml").resolve()
     monkeypatch.setattr(estimate, "MEASURED_SECONDS", 0.01)

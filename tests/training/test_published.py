@@ -6,7 +6,7 @@ from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.training import estimate
 from workflow_scripts.training.expected import Expectation, expected_steps
-from workflow_scripts.training.published import FASTEST_STEP, GPUS, gpu_memory, machine, table
+from workflow_scripts.training.published import FASTEST_STEP, GPUS, gpu_memory, largest_set, machine, table
 
 CONFIG = "config/experiments/text-to-python.yaml"
 EXPECTED = Expectation(characters_per_token=3.0, epochs=5.0)
@@ -37,6 +37,12 @@ def test_the_set_in_memory_and_the_state_on_the_gpu_are_counted(experiment):
     assert found["393k"]["memory_mb"] > 24 * 20e9 / 3 / 1e6
     shape = experiment.shapes["1208M"]
     assert 22 * shape.parameter_counts()["total"] < gpu_memory(experiment, shape) < 80e9
+
+
+def test_the_largest_set_may_be_that_of_a_sweep(experiment):
+    sweep = {"constant": "weight_decay", "factors": [0.3, 1, 3], "sizes": ["393k"], "characters": [10**12]}
+    swept = Experiment.model_validate(experiment.model_dump() | {"sweeps": [sweep]})
+    assert largest_set(swept, EXPECTED) == pytest.approx(10**12 / 3)
 
 
 def test_a_size_that_does_not_fit_is_named(experiment):

@@ -79,12 +79,12 @@ def measure(experiment: Experiment, size: str) -> dict[str, float]:
 def estimate(
     experiment: Experiment, machine: dict[str, dict[str, float]], expected: Expectation = QUICKSTART
 ) -> dict[str, Any]:
-    """Seconds (of one core, or one GPU) of every run and job, and what the longest job of each size asks for, from what
-    `measure` found or `published.machine` says."""
+    """Seconds (of one core, or one GPU) of every run and job of the grids, and what the longest job of each size asks
+    for, be it of the grids or of a sweep, from what `measure` found or `published.machine` says."""
     runs: dict[str, dict[str, Any]] = {}
     jobs: dict[str, float] = defaultdict(lambda: START_SECONDS)
     longest: dict[str, float] = defaultdict(float)
-    for run in experiment.runs:
+    for run in (*experiment.runs, *experiment.sweep_runs):
         here, steps = machine[run.size], expected_steps(experiment, run, expected)
         evaluation = evaluated_tokens(experiment, steps) * here["seconds_per_evaluated_token"]
         seconds = steps * here["seconds_per_step"] + evaluation
@@ -99,7 +99,12 @@ def estimate(
         }
         for size, here in machine.items()
     }
-    return {"machine": machine, "sizes": sizes, "runs": runs, "jobs": dict(jobs)}
+    return {
+        "machine": machine,
+        "sizes": sizes,
+        "runs": {run.folder: runs[run.folder] for run in experiment.runs},
+        "jobs": {job: jobs[job] for job in map(experiment.job, experiment.runs)},
+    }
 
 
 def table(found: dict[str, Any], workers: int) -> str:

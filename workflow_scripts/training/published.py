@@ -67,7 +67,7 @@ def machine(experiment: Experiment, gpu: Gpu, utilisation: float, expected: Expe
 
 def largest_set(experiment: Experiment, expected: Expectation) -> float:
     """Tokens of the largest set that a run trains on."""
-    characters = max(run.characters or 0 for run in experiment.runs)
+    characters = max(run.characters or 0 for run in (*experiment.runs, *experiment.sweep_runs))
     return max(experiment.pretrain.tokens, characters / expected.characters_per_token)
 
 
