@@ -39,9 +39,9 @@ rule clean:
         source=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].model_dump_json(),
         code=code_hash("workflow_scripts.corpora.clean"),
     shell:
-        "python -m workflow_scripts.corpora.clean --source {params.source:q} --corpus {wildcards.corpus}"
-        " --name {wildcards.source} --input {input:q} --out {output.documents} --counts {output.counts}"
-        " 2>&1 | tee {log} >&2"
+        "printf '%s\\0' {input:q} | python -m workflow_scripts.corpora.clean --source {params.source:q}"
+        " --corpus {wildcards.corpus} --name {wildcards.source} --input-list /dev/stdin --out {output.documents}"
+        " --counts {output.counts} 2>&1 | tee {log} >&2"
 
 
 rule count:

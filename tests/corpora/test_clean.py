@@ -4,15 +4,21 @@ import bz2
 import errno
 import gzip
 import json
+import os
+import re
+import sys
+from ast import literal_eval
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.shell import shell
 
-from workflow_scripts.corpora.clean import Filters, clean
+from workflow_scripts.corpora.clean import Filters, clean, names_in
 from workflow_scripts.corpora.clean import main as clean_main
 from workflow_scripts.corpora.count import added
 from workflow_scripts.corpora.count import main as count_main
@@ -21,6 +27,7 @@ from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.filters import NAMES
 from workflow_scripts.corpora.records import LeftOut, Unreadable
 
+ROOT = Path(__file__).parents[2]
 LANGUAGES = {
     "german": "Grüße aus Köln: „Fünf Äpfel“ – süß & groß.\n\tDas weiß jedes Mädchen.\n" * 4,
     "spanish": "¿Qué pasó en España? ¡El niño comió piñas!  Dos espacios quedan.\n" * 4,
@@ -191,3 +198,35 @@ def test_a_parquet_column_that_is_missing_is_answered_with_those_that_are_there(
     pq.write_table(pa.table({"content": ["x"]}), tmp_path / "notes.parquet")
     with pytest.raises(SystemExit, match=r"no column 'text'; it has \['content'\]"):
         run([tmp_path / "notes.parquet"])
+
+
+def run_rule(inputs: list[Path], source: dict) -> dict:
+    """The counts of the rule's own command, started as Snakemake starts it."""
+    rule = re.search(r"^rule clean:.*?shell:\n(.*?)\n\n", (ROOT / "rules/corpora.smk").read_text(), re.M | re.S)
+    shell(
+        literal_eval(f"({rule[1]})"),
+        input=[str(path) for path in inputs],
+        output=SimpleNamespace(documents="shard.parquet", counts="shard.json"),
+        params=SimpleNamespace(source=json.dumps(source)),
+        wildcards=SimpleNamespace(corpus="mine", source="notes"),
+        log="shard.log",
+    )
+    return json.loads(Path("shard.json").read_text())
+
+
+def test_a_shard_may_have_more_files_than_a_command_line_holds(monkeypatch):
+    """A source with a budget is one shard; 3 MB of names."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    file = Path(f"{'a' * 96}.txt")
+    file.write_text("One line.\n")
+    counts = run_rule([file] * 30_000, {"kind": "files", "path": "*", "text": "text"})
+    assert counts["read"]["documents"] == 30_000
+
+
+def test_names_of_inputs_may_hold_anything(tmp_path):
+    names = ["with space", "two\nlines", "\u2028", "@at", os.fsdecode(b"\xff")]
+    (tmp_path / "names").write_bytes(b"".join(os.fsencode(name) + b"\0" for name in names))
+    assert names_in("names") == list(map(Path, names))
+    (tmp_path / "names").write_bytes(b"\0")  # what `printf '%s\\0'` says of no file: data sets of the hub have none
+    assert names_in("names") == []

@@ -7,6 +7,7 @@ python -m workflow_scripts.corpora.clean --source '{"kind":"packages",...}' --co
 from __future__ import annotations
 
 import argparse
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -164,6 +165,11 @@ def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path)
     write_json(folder / "counts.json", outcome)
 
 
+def names_in(file: str) -> list[Path]:
+    """The names in a file, each ended by NUL: more than a command line holds, and any that a file may have."""
+    return [Path(os.fsdecode(name)) for name in Path(file).read_bytes().split(b"\0") if name]
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Clean the documents of one source.")
     parser.add_argument(
@@ -171,7 +177,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--name", required=True, help="the source's name")
-    parser.add_argument("--input", required=True, type=Path, nargs="*", help="the wheel, or the files of the shard")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--input", type=Path, nargs="*", help="the wheel, or the files of the shard")
+    which.add_argument("--input-list", dest="input", type=names_in, help="file of their names, each ended by NUL")
     parser.add_argument("--out", required=True, type=Path, help="shard of documents (parquet)")
     parser.add_argument("--counts", required=True, type=Path, help="counts (JSON)")
     arguments = parser.parse_args(argv)
