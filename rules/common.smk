@@ -27,7 +27,7 @@ except (ConfigurationError, CorpusError) as error:
     raise WorkflowError(str(error)) from None
 
 gpus = workflow.global_resources.get("gpu").value
-if workflow.is_main_process and gpus is not None and gpus < EXPERIMENT.gpu:
+if workflow.is_main_process and not EXPERIMENT.simulated and gpus is not None and gpus < EXPERIMENT.gpu:
     raise WorkflowError(
         f"--resources gpu={gpus}: a training job takes {EXPERIMENT.gpu}, by `gpu` in the configuration;"
         " --config gpu=0 trains on the CPU"
@@ -93,6 +93,7 @@ def unwatched(wildcards, output):
 ENVIRONMENT = "../envs/environment.yaml"
 ESTIMATE = Path(f"{RESULTS}/estimate.json")  # of `make plan`, if it was asked for
 SIZES_NEED = read_json(ESTIMATE)["sizes"] if ESTIMATE.exists() else {}
+PROCESS_MB = 4500 if EXPERIMENT.gpu else 1500  # of one that trains, unless it was measured; CUDA takes most of it
 
 
 def needed(what, otherwise, times=1):

@@ -15,7 +15,7 @@ rule pretrain:
     resources:
         **SPREAD,
         gpu=EXPERIMENT.gpu,
-        mem_mb=needed("mem_mb", 1500, PROCESSES),
+        mem_mb=needed("mem_mb", PROCESS_MB, PROCESSES),
         runtime=needed("runtime", 60),
     params:
         runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),

@@ -50,6 +50,7 @@ def test_gpus_are_used_that_a_scheduler_gives_by_gres(untrained):
     )
     assert code == 0, output
     assert "--gpus 1" in output
+    assert "mem_mb=4500" in output, "CUDA alone takes 4,000"
 
 
 def test_fewer_gpus_than_one_job_takes_are_refused_with_the_way_to_train_without(untrained):
@@ -63,6 +64,7 @@ def test_fewer_gpus_than_one_job_takes_are_refused_with_the_way_to_train_without
     code, output = untrained.snakemake("--config", "gpu=0", *target)
     assert code == 0, output
     assert "--gpus 0" in output
+    assert "mem_mb=1500" in output
 
 
 JOBS = """

@@ -83,6 +83,10 @@ def test_nothing_is_left_to_do_and_the_measured_experiment_is_another(simulated)
     assert planned["fetch"] > 0
 
 
+def test_simulated_jobs_need_no_gpu(simulated):
+    assert simulated.planned("--resources", "gpu=0") == {}
+
+
 def test_a_simulated_run_under_a_measured_ones_name_is_refused(simulated, tmp_path):
     project = simulated.copy(tmp_path / "project")
     shutil.copytree(results(project, "training"), project.folder / "results" / "pretend" / "training")
