@@ -43,7 +43,8 @@ def make(folder, target, links):
 
 
 def test_wheels_of_the_login_node_set_up_a_node_without_a_network(tmp_path):
-    """With a lock of one package; the package index is a folder that the node does not have."""
+    """With a lock of one package; the package index is a folder that the node does not have, and `.venv` a link to the
+    node's own disk."""
     login, node, index = tmp_path / "login", tmp_path / "node", tmp_path / "index"
     write_wheel(index, "small_part")
     (login / "envs").mkdir(parents=True)
@@ -52,5 +53,7 @@ def test_wheels_of_the_login_node_set_up_a_node_without_a_network(tmp_path):
     make(login, "wheels", index)
     shutil.rmtree(index)
     shutil.copytree(login, node, ignore=shutil.ignore_patterns(".venv"))
+    (tmp_path / "local").mkdir()
+    (node / ".venv").symlink_to(tmp_path / "local")
     make(node, ".venv/ready", "wheels")
     subprocess.run([node / ".venv/bin/python", "-c", "import small_part"], check=True)

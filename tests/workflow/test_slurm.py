@@ -80,7 +80,7 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
     return project
 
 
-def test_every_step_went_through_sbatch(through_slurm):
+def test_the_steps_up_to_the_table_of_runs_went_through_sbatch(through_slurm):
     rules = {"clean", "split", "tokenizer", "encode", "pretrain", "scratch", "finetune", "collect"}
     assert rules <= set(through_slurm.jobs["rule"])
 

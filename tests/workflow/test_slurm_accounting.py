@@ -2,6 +2,7 @@
 `make slurm`."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.slurm.lab import held_at_its_checkpoint, started, until
+from tests.workflow.conftest import kill
 from workflow_scripts.files import read_json
 
 pytestmark = [pytest.mark.workflow, pytest.mark.cluster]
@@ -74,15 +76,40 @@ def test_a_job_over_two_nodes_learns_what_one_process_learns(slurm, untrained, f
 
 
 def test_small_jobs_share_an_allocation_and_one_gpu(slurm, untrained, finished):
-    manifests = [f"scratch/{cells}/seed0/small.json" for cells in ("excerpt/1k", "document/1k")]
-    sharing = ("--groups", "scratch=small", "--group-components", "small=10")
-    code, output = untrained.snakemake(
-        *targets(*manifests), *SLURM, *sharing, "--resources", "nodes=1", "--set-resource-scopes", "nodes=local"
-    )
+    """By the lines of the profile that stand there as a comment; two pre-trainings are two of the ten, not with what
+    follows them."""
+    profile = untrained.folder / "profiles/slurm/config.yaml"
+    keys = r"^# (groups|group-components|resources|set-resource-scopes): "
+    lines, number = re.subn(keys, r"\1: ", profile.read_text(), flags=re.MULTILINE)
+    assert number == 4
+    profile.write_text(lines)
+    manifests = [f"finetune/english/document/1k/seed{seed}/small.json" for seed in (0, 1)]
+    code, output = untrained.snakemake(*targets(*manifests), *SLURM)
     assert code == 0, output
-    (job,) = slurm.jobs().query("rule == 'small_scratch'").to_dict("records")
-    assert job["gpus"].endswith("gpu:1")
+    jobs = slurm.jobs().query("rule.str.startswith('ten_')")
+    assert sorted(jobs["rule"]) == ["ten_finetune_finetune", "ten_pretrain_pretrain"]
+    assert jobs["gpus"].str.endswith("gpu:1").all()
     assert [untrained.manifest(name) for name in manifests] == [finished.manifest(name) for name in manifests]
+
+
+def test_what_a_killed_snakemake_left_at_work_is_waited_for(slurm, untrained, finished):
+    """The new start submits the job again; the lock of what it makes leaves the work to the one that runs."""
+    first = untrained.start("snakemake", *targets(SMALL), *SLURM, "--configfile", untrained.config.name)
+    log = untrained.results("logs", "training", SMALL).with_suffix(".log")
+    with ThreadPoolExecutor() as beside:
+        with held_at_its_checkpoint(untrained, finished, SMALL, lambda: first.poll() is not None) as process:
+            number, _ = slurm.job_of(process)
+            kill(first, with_jobs=False)
+            code, output = untrained.snakemake("--unlock")
+            assert code == 0, output
+            work = beside.submit(untrained.snakemake, *targets(SMALL), *SLURM)
+            until(lambda: log.exists() and f"process {process} is making it; waiting" in log.read_text(), work.done)
+            assert slurm.job(number)["state"] == "R"
+        code, output = work.result()
+    assert code == 0, output
+    assert slurm.job(number)["state"] == "CD"
+    assert "going on from its checkpoint" not in log.read_text()
+    assert untrained.manifest(SMALL) == finished.manifest(SMALL)
 
 
 def test_a_job_that_no_node_can_hold_is_refused_with_the_way_on(slurm, untrained):
