@@ -60,7 +60,7 @@ else:  # a torchrun a node; they meet on the job's first node, where its shell r
     )
 LAUNCHER = " ".join(["env", *(f"{name}={value}" for name, value in ALLOCATION.items()), PYTHON, "-m", TRAINER])
 # What the slurm plugin wants to know besides: the job starts its own tasks, and every node has as many GPUs.
-SPREAD = {"nodes": EXPERIMENT.nodes, "cpus_per_task": PROCESSES}
+SPREAD = {"nodes": EXPERIMENT.nodes, "cpus_per_task": PROCESSES} if EXPERIMENT.nodes * PROCESSES > 1 else {}
 if EXPERIMENT.nodes > 1:
     SPREAD |= {"mpi": "srun", "tasks": EXPERIMENT.nodes, "tasks_per_gpu": 0}
     SPREAD |= {"gres": f"gpu:{PROCESSES}"} if EXPERIMENT.gpu else {}
@@ -72,7 +72,7 @@ PLACEMENT = " ".join(
     ]
 )
 COMMAND = f"{LAUNCHER} --plan {PLAN}" + ("" if EXPERIMENT.simulated else f" {PLACEMENT}")
-INITIAL = "" if EXPERIMENT.simulated else f"--initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}"
+INITIAL = "" if EXPERIMENT.simulated else f" --initial {RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}"
 
 
 def signed(function):
@@ -81,13 +81,12 @@ def signed(function):
     return function
 
 
-@signed
-def unwatched(wildcards, output):
-    """How a training job is started, which changes no result: Snakemake watches no parameter that is made of outputs.
+def command(initial=""):
+    """How a training job is started.  That changes no result, and Snakemake watches no parameter that is made of outputs.
 
     Nor is it made of resources, whose evaluation for every job would take as long as the rest of a large grid's plan.
     """
-    return COMMAND
+    return signed(lambda wildcards, output: COMMAND + initial.format(**wildcards))
 
 
 ENVIRONMENT = "../envs/environment.yaml"

@@ -8,8 +8,7 @@ use rule scratch as swept_scratch with:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{factor}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     params:
         runs=specifications_of("sweeps/{constant}/{factor}/scratch/{unit}/{size}/seed{seed}/{cells}"),
-        initial="",
-        command=unwatched,
+        command=command(),
         code=TRAINER_CODE,
 
 
@@ -20,8 +19,7 @@ use rule finetune as swept_finetune with:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{factor}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     params:
         runs=specifications_of("sweeps/{constant}/{factor}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
-        initial=INITIAL,
-        command=unwatched,
+        command=command(INITIAL),
         code=TRAINER_CODE,
 
 

@@ -19,12 +19,10 @@ rule pretrain:
         runtime=needed("runtime", 60),
     params:
         runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),
-        initial="",
-        command=unwatched,
+        command=command(),
         code=TRAINER_CODE,
     shell:
-        "{params.command} --threads {threads} --runs {params.runs:q} {params.initial} --out {output.manifest}"
-        " 2>&1 | tee {log} >&2"
+        "{params.command} --threads {threads} --runs {params.runs:q} --out {output.manifest} 2>&1 | tee {log} >&2"
 
 
 use rule pretrain as scratch with:
@@ -37,8 +35,7 @@ use rule pretrain as scratch with:
     priority: 1
     params:
         runs=specifications_of("scratch/{unit}/{size}/seed{seed}/{cells}"),
-        initial="",
-        command=unwatched,
+        command=command(),
         code=TRAINER_CODE,
 
 
@@ -53,8 +50,7 @@ use rule pretrain as finetune with:
     priority: 0  # the shortest jobs come last, so that no long one is left alone at the end
     params:
         runs=specifications_of("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
-        initial=INITIAL,
-        command=unwatched,
+        command=command(INITIAL),
         code=TRAINER_CODE,
 
 

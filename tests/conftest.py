@@ -9,11 +9,10 @@ settings.load_profile("steady")
 
 
 class ByFile(LoadScopeScheduling):
-    """A file's tests share a worker, and so their fixtures; so do all that run Snakemake, whose jobs use every core."""
+    """A file's tests share a worker, and so their fixtures."""
 
     def _split_scope(self, nodeid):
-        file = nodeid.split("::")[0]
-        return "tests/workflow" if file.startswith("tests/workflow/") else file
+        return nodeid.split("::")[0]
 
 
 def pytest_xdist_make_scheduler(config, log):

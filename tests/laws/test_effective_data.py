@@ -75,6 +75,20 @@ def test_a_plateau_gives_the_geometric_middle_and_the_whole_interval():
     assert deviation >= np.log(3) / np.sqrt(12), "its width is part of its weight in the law"
 
 
+@pytest.mark.parametrize("beside", [-0.01, 0.0, 0.01])
+def test_a_loss_beside_a_plateau_weighs_little_too(beside):
+    """The width counted only where the loss was that of the plateau to nine digits, which no measured loss is."""
+    runs = simulate_runs(document_size=None, random_seed=3)
+    cell = (runs.n_params == 6144) & (runs.arm == "finetune") & (runs.d_chars == 10_000)
+    flat = (runs.arm == "scratch") & (runs.n_params == 6144) & runs.d_chars.isin([20_000, 35_000, 60_000, 100_000])
+    runs.loc[flat, "test_loss"], runs.loc[cell, "test_loss"] = 4.4, 4.4 + beside
+    (deviation,) = [
+        fitted.design.deviation[(fitted.design.n_params == 6144) & (fitted.design.d_f == 10_000)][0]
+        for fitted in fit_runs(check_runs(runs), RULE).laws
+    ]
+    assert deviation > np.log(5) / np.sqrt(12) / 2
+
+
 def test_cells_read_from_a_scratch_run_at_its_budget_are_upper_limits():
     """They were left out: a decision by outcome."""
     runs = with_budget(simulate_runs(noise=QUIET), "scratch", 35_000)

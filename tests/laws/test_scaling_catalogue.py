@@ -22,6 +22,10 @@ from workflow_scripts.laws.scaling.catalogue import (
     RECTIFIED,
     REPEATED_DATA,
     STEPS_TO_A_LOSS,
+    TUNED_OF_N,
+    TUNED_OF_P,
+    TUNED_WITH_GAP,
+    TUNED_WITH_GAP_AND_FLOOR,
     decayed,
 )
 from workflow_scripts.laws.scaling.compute import useful_size
@@ -35,6 +39,7 @@ BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.
 MUENNIGHOFF = {"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.353, "beta": 0.353}
 
 RANGES = {"N": (1e5, 1e10), "D": (2e7, 1e12), "C": (1e-8, 1e2), "S_min": (1e3, 1e6), "L": (1.5, 6.0), "B": (1e4, 1e7)}
+RANGES |= {"P": (1e6, 1e10), "D_F": (1e4, 1e8)}
 """Where points are drawn; C in PF-days."""
 
 HENIGHAN = """
@@ -155,6 +160,21 @@ def test_critical_batch_from_steps_to_a_loss():
 def test_best_epoch_may_rise_or_fall():
     known = {"A": 40.0, "n": -0.2, "d": 0.1}
     recovered(BEST_EPOCH, *planted(BEST_EPOCH, **known), **known)
+
+
+@pytest.mark.parametrize(
+    ("law", "known"),
+    [
+        (TUNED_OF_N, {"E": 1.2, "A": 30.0, "alpha": 0.15, "beta": 0.1}),
+        (TUNED_OF_P, {"E": 1.2, "A": 30.0, "alpha": 0.05, "beta": 0.1}),
+        (TUNED_WITH_GAP, {"delta": 20.0, "gamma": 0.5, "alpha": 0.3, "beta": 0.15}),
+        (TUNED_WITH_GAP_AND_FLOOR, {"A": 400.0, "G": 3.0, "E": 1.5, "alpha": 0.4, "beta": 0.15}),
+    ],
+    ids=lambda value: value.name if isinstance(value, Law) else "",
+)
+def test_laws_of_fine_tuning(law, known):
+    amplitudes = {"G": known["gamma"] * known["delta"]} if "gamma" in known else {}
+    recovered(law, *planted(law, **known, **amplitudes), **known)
 
 
 @settings(max_examples=12)

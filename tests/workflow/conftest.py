@@ -14,6 +14,8 @@ import psutil
 import pytest
 import yaml
 
+from workflow_scripts.locks import wait_for_lock
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -163,12 +165,19 @@ def pristine(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(pristine, tmp_path_factory):
-    """The project after one undisturbed `make run`; tests must copy it before they change anything."""
-    project = pristine.copy(tmp_path_factory.mktemp("finished") / "project")
-    code, output = project.launch("--resources", "gpu=8")
-    assert code == 0, output
-    project.output = output
+def finished(pristine, tmp_path_factory, worker_id):
+    """The project after one undisturbed `make run`, for all workers; tests must copy it before they change anything."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+    project, printed = Project(shared / "finished"), shared / "finished.txt"
+    with wait_for_lock(shared / "finished.lock"):
+        if not printed.exists():
+            assert not project.folder.exists(), "another worker could not make it"
+            pristine.copy(project.folder)
+            code, output = project.launch("--resources", "gpu=8")
+            assert code == 0, output
+            printed.write_text(output)
+    project.output = printed.read_text()
     return project
 
 

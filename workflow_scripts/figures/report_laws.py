@@ -109,7 +109,8 @@ def over_p(laws: Laws) -> list[str]:
     """The law over all lengths of pre-training of the sources that have several."""
     return [
         f"{title_of(source)}, {len(axis['pretrain_tokens'])} lengths of pre-training P: D_T grows as P^γ with γ ="
-        f" {number(axis['gamma']['estimate'])} ({interval(axis['gamma']['low'], axis['gamma']['high'])})."
+        f" {number(axis['gamma']['estimate'])} ({interval(axis['gamma']['low'], axis['gamma']['high'])}; the fit is"
+        f" {axis['status']})."
         for source, law in laws.transfer_law.items()
         if (axis := law.get("axis_of_p"))
     ]

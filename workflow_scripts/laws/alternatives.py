@@ -145,7 +145,7 @@ def _law_of_loss(law: Law, losses: Losses, fit: SourceFit, scored: np.ndarray) -
     for name, folds in _held_out(fit, scored):
         refits = [fit_losses(law, losses, ~fold, best) for fold in folds]
         fitted = np.array([refit.status != FAILED for refit in refits])
-        on_a_bound = np.array([refit.status == "on a bound" for refit in refits])
+        on_a_bound = np.array([refit.search_ended for refit in refits])
         predicted = np.stack([refit.predicted for refit in refits])
         held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, fitted, on_a_bound)
     return {

@@ -76,9 +76,16 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
         if miss is None:
             why = "" if status == "ok" else f": the fit to those is {status}"
             yield f"The largest {axis} could not be predicted from the smaller ones{why}."
-        elif miss > LARGE_MISS:
+            continue
+        if miss > LARGE_MISS:
             yield f"Fitted to the smaller {axis}s, the law misses D_T of the largest by a factor {miss:.2f}."
-    yield from _lost_refits(summary)
+        if status == "on a bound":
+            yield f"Fitted to the smaller {axis}s, the law ends on a bound of its search: what it predicts rests on little."
+    axis_of_p = summary.get("axis_of_p")
+    if axis_of_p and axis_of_p["status"] == "on a bound":
+        yield "The law over all P ends on a bound of its search: its exponents rest on little."
+    for compared in (summary["alternatives"], axis_of_p and axis_of_p["alternatives"]):
+        yield from _lost_refits(compared["laws"] if compared else {})
     judged = {name: law for name, law in summary["alternatives"]["laws"].items() if law["status"] not in UNFITTED}
     errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in judged.items()}
     known = {name: error for name, error in errors.items() if error is not None}
@@ -96,14 +103,16 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
             yield f"Ten times beyond the largest {axis} of the fit, the 95 % interval of D_T spans {spans}."
 
 
-def _lost_refits(summary: dict[str, Any]) -> Iterator[str]:
-    """Rival laws without a verdict, because a fit could not be made."""
-    for law in summary["alternatives"]["laws"].values():
-        lost = sum(error["n_failed"] for error in law["held_out"].values())
+def _lost_refits(laws: dict[str, Any]) -> Iterator[str]:
+    """Rival laws without a verdict, because a fit could not be made, or with one that rests on little."""
+    for law in laws.values():
+        lost, bound = (sum(error[n] for error in law["held_out"].values()) for n in ("n_failed", "n_on_a_bound"))
         if law["status"] in UNFITTED:
             yield f"{law['equation']} could not be fitted to the cells. {' '.join(law['problems'])}".rstrip()
         elif lost:
             yield f"{law['equation']} could not be fitted to {lost} parts of the cells: it is not judged there."
+        elif bound:
+            yield f"{law['equation']} ends on a bound of its search on {bound} parts of the cells: its errors there mean little."
 
 
 def _holds_zero(interval: dict[str, float | None]) -> bool:
@@ -130,11 +139,7 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
             f"{bounds} of {len(cells)} cells of the fit are read from a from-scratch run at its budget: their D_E count as"
             " upper limits."
         )
-    if bound := [f"{n:,}" for n in _sizes_on_a_bound(fitted)]:
-        yield (
-            f"The power law through the from-scratch curve of N = {', '.join(bound)} ends on a bound of its search: D(N) and"
-            " the parametric D_E there rest on little."
-        )
+    yield from _power_laws(fitted)
     if wide := int((cells.d_e_gap > WIDE_GAP).sum()):
         yield (
             f"{wide} of {len(cells)} cells of the fit are read between from-scratch D that differ by up to a factor"
@@ -157,10 +162,15 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
     yield from _small_vocabulary(fitted.bytes_per_token)
 
 
-def _sizes_on_a_bound(fitted: Fitted) -> Iterator[int]:
-    for n_params, law in fitted.cells[fitted.unit].power_laws():
-        if law is not None and law.on_bound:
-            yield n_params
+def _power_laws(fitted: Fitted) -> Iterator[str]:
+    laws = [(f"{n_params:,}", law) for n_params, law in fitted.cells[fitted.unit].power_laws() if law is not None]
+    if bound := [n_params for n_params, law in laws if law.on_bound]:
+        yield (
+            f"The power law through the from-scratch curve of N = {', '.join(bound)} ends on a bound of its search: D(N) and"
+            " the parametric D_E there rest on little."
+        )
+    if endless := [n_params for n_params, law in laws if law.without_floor and not law.on_bound]:
+        yield f"The from-scratch curve of N = {', '.join(endless)} needs no floor: its D(N) lies beyond any data."
 
 
 def _small_vocabulary(bytes_per_token: float | None) -> Iterator[str]:

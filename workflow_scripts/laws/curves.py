@@ -13,6 +13,8 @@ EXPONENTS = np.geomspace(0.01, 3.0, 72)
 GOLDEN = (np.sqrt(5) - 1) / 2
 SECTIONS = 32
 """Of the interval between two neighbours of the best of `EXPONENTS`: they leave 2e-7 of it."""
+NO_FLOOR = 1e-6
+"""A floor below this fraction of the loss above it is none."""
 SAME = 1e-9
 """Losses that differ by less than this fraction are equal: averages of equal numbers may differ in their last bits."""
 
@@ -108,7 +110,12 @@ class PowerLaw:
     exponent: np.ndarray
     reference: float
     on_bound: np.ndarray
-    """The exponent lies on the edge of the search, or the best scale or floor is zero."""
+    """The exponent lies on the edge of the search, or the best scale is zero."""
+
+    @property
+    def without_floor(self) -> np.ndarray:
+        """Whether the points need no floor: D(N) then has no end."""
+        return self.floor <= NO_FLOOR * self.scale
 
     def loss(self, d: np.ndarray) -> np.ndarray:
         return self.floor + self.scale * (d / self.reference) ** -self.exponent
@@ -155,7 +162,7 @@ def fit_power_law(d: np.ndarray, loss: np.ndarray, weights: np.ndarray) -> Power
         right, at_right = np.where(better, kept, new), np.where(better, at_kept, at_new)
     exponent = np.exp((low + high) / 2)
     floor, scale, _ = _linear(ratio, loss, weights, exponent)
-    on_bound = (best == 0) | (best == len(EXPONENTS) - 1) | (scale <= 0) | (floor <= 0)
+    on_bound = (best == 0) | (best == len(EXPONENTS) - 1) | (scale <= 0)
     return PowerLaw(floor, scale, exponent, reference, on_bound)
 
 

@@ -224,11 +224,11 @@ def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     """Covariance (tuned, tuned) of the noise of ln D_E, and dL/dlnD (tuned,) in nats at each cell, to first order.
 
     The noise of a cell and of the two points that bracket it, over the slope of the curve's power law (smoother than
-    the slope between two points); outside the curve, of its last point.  On a plateau D_E may lie anywhere: the variance
-    of a uniform distribution over it is added.
+    the slope between two points); outside the curve, of its last point.  On a plateau D_E may lie anywhere: where the
+    curve is flatter than its power law within that noise, the variance of a uniform distribution over what it is longer
+    by is added.
     """
     n_points, n_cells = len(cells.scratch), len(cells.tuned)
-    plateau = np.zeros(n_cells)
     through = np.zeros((n_cells, n_points + n_cells))
     slope = np.empty(n_cells)
     for curve in cells.curves:
@@ -236,8 +236,6 @@ def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         target = cells.tuned.test_loss.to_numpy()[curve.cells]
         found = invert(curve.log_d, curve.clean(loss), target)
         at = np.clip((found.low + found.high) / 2, curve.log_d[0], curve.log_d[-1])
-        inside = np.isfinite(found.low)
-        plateau[curve.cells[inside]] = found.high[inside] - found.low[inside]
         law = curve.power_law(loss) or fit_power_law(np.exp(curve.log_d), loss, curve.n_seeds)
         slope[curve.cells] = law.slope(np.exp(at))
         through[curve.cells, n_points + curve.cells] = 1.0
@@ -245,7 +243,20 @@ def covariance_of_log(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         through[curve.cells, curve.points[found.right]] -= found.share
     noise = through @ cells.noise.covariance() @ through.T
     steep_enough = np.maximum(np.abs(slope), np.sqrt(np.diag(noise)) / WIDEST)
-    return noise / np.outer(steep_enough, steep_enough) + np.diag(plateau**2 / 12), -steep_enough
+    deviation = np.sqrt(np.diag(noise))
+    longer = np.maximum(_width(cells, deviation) - 2 * deviation / steep_enough, 0.0)
+    return noise / np.outer(steep_enough, steep_enough) + np.diag(longer**2 / 12), -steep_enough
+
+
+def _width(cells: Cells, deviation: np.ndarray) -> np.ndarray:
+    """How much ln D_E changes along the curve while the loss goes from `deviation` (tuned,) above to as much below."""
+    width = np.empty(len(deviation))
+    for curve in cells.curves:
+        loss, target = curve.clean(cells.scratch.test_loss.to_numpy()[curve.points]), cells.tuned.test_loss.to_numpy()
+        ends = [invert(curve.log_d, loss, (target + sign * deviation)[curve.cells]) for sign in (1, -1)]
+        low, high = (np.clip(end, curve.log_d[0], curve.log_d[-1]) for end in (ends[0].low, ends[1].high))
+        width[curve.cells] = high - low
+    return width
 
 
 def describe_cells(cells: Cells, tolerance: float, low_data_share: float) -> pd.DataFrame:

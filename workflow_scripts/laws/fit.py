@@ -139,7 +139,7 @@ def _axis_of_p(axis: dict[str, Any] | None) -> list[str]:
     alpha, beta, gamma = (f"{axis[name]['estimate']:.3f}" for name in ("alpha", "beta", "gamma"))
     return [
         f"  over P, {len(axis['pretrain_tokens'])} lengths of pre-training: D_T = {axis['k']['estimate']:.3g} * D_F^{alpha}"
-        f" * N^{beta} * P^{gamma}, gamma {in_words(axis['gamma'], '.3f')}",
+        f" * N^{beta} * P^{gamma}, gamma {in_words(axis['gamma'], '.3f')}, status {axis['status']}",
         f"  losses of held-out cells of all P are missed by: {_held_out(axis['alternatives'])}",
     ]
 

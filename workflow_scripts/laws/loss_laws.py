@@ -98,8 +98,12 @@ class FittedLosses:
             "agreed": min((one.agreed for one in fits), default=0),
         }
 
+    @property
+    def search_ended(self) -> bool:
+        return any(one.search_ended for one in self.fits.values())
+
     def coefficients(self) -> dict[str, Any]:
-        """As the equation has them, None where one is infinite; by N for a law without it."""
+        """As the law names them, None where one is infinite; by N for a law without it."""
         named = {
             group: {name: finite(value) for name, value in one.parameters.items()} for group, one in self.fits.items()
         }
@@ -109,7 +113,7 @@ class FittedLosses:
 def fit_losses(law: Law, losses: Losses, kept: np.ndarray, near: FittedLosses | None = None) -> FittedLosses:
     """Fits to the cells `kept` (cells,), and to the from-scratch points where the law covers them; predicts all cells.
 
-    From the grid, or from `near`, a fit to more of the cells.
+    From the grid, or from `near`, a fit to more of the cells; where that failed nothing is tried again.
     """
     if "N" in law.variables:
         groups = {ALL: np.ones(len(kept), dtype=bool)}
@@ -118,9 +122,9 @@ def fit_losses(law: Law, losses: Losses, kept: np.ndarray, near: FittedLosses | 
     variables, predicted = losses.cells(law), np.full(len(kept), np.nan)
     fits, problems = {}, []
     for group, mine in groups.items():
-        if not (mine & kept).any():
-            continue
         start = near.fits.get(group) if near else None
+        if not (mine & kept).any() or (near and not start):
+            continue
         try:
             fits[group] = (
                 start

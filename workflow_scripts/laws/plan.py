@@ -170,6 +170,7 @@ def _split_of_compute(forecast: Forecast, question: Question, runs: Path) -> lis
         flops = max(
             compute.pretraining(source, largest) + float(compute.training(source, largest, d_f)[0])
             for source in forecast.sources
+            if source != SCRATCH
         )
         found = budget(forecast, replace(question, budget=flops), compute)
         return [f"Pre-training and fine-tuning the largest size takes {people(flops)} FLOPs.", *found.sentences]

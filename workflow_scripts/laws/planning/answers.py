@@ -203,7 +203,7 @@ def _beyond(forecast: Forecast, question: Question) -> list[str]:
             ("N", max(question.sizes), cells.n_params.max(), "largest_size"),
         ):
             missed = forecast.law["sources"][source]["predictions"][left_out]["d_e_error_factor"]
-            if source in forecast.sources and asked > largest and missed is not None:
+            if asked > largest and missed is not None:
                 sentences.append(
                     f"{name} = {asked:,.0f} is beyond the largest fine-tuned after {source}, {largest:,.0f}: fitted without"
                     f" that {name}, the law misses D_E there by a factor {missed:.2f}."
@@ -267,7 +267,8 @@ def pilot(forecast: Forecast) -> Answer:
     }
     sentences = [_pilot_sentence(row) for row in rows if row["predicts"] == "the largest set"]
     sentences += [
-        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes is {found['status']}: "
+        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes is {found['status']}"
+        f" ({found['starts']['agreed']} of {found['starts']['tried']} starts agree): "
         + ("it predicts nothing." if not found["missed"] else "its cells are too few or too alike.")
         for source, found in tried
         if found["status"] != "ok"

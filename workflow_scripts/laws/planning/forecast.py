@@ -264,7 +264,8 @@ def read_forecast(folder: Path, seed: int = 0) -> Forecast:
     if not fitted:
         raise PlanError(f"{folder / 'transfer_law.json'}: no source has a law ({_statuses(law)}); nothing to plan with")
     unit = next(iter(fitted.values()))["unit"]
-    cells = longest_pretraining(cells[(cells.unit == unit) & (cells.d_f > 0)], ["source", "n_params"])
+    cells = cells[(cells.unit == unit) & (cells.d_f > 0) & cells.source.isin(fitted)]
+    cells = longest_pretraining(cells, ["source", "n_params"])
     random = np.random.default_rng(seed)
     number = min(int((draws.source == source).sum()) for source in fitted)
     curves = _curves(points[(points.unit == unit) & points.isotonic_loss.notna()], number, random)

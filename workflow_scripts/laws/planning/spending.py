@@ -21,6 +21,7 @@ from workflow_scripts.laws.planning.answers import (
 from workflow_scripts.laws.planning.compute import Compute
 from workflow_scripts.laws.planning.forecast import P_REACH, SCRATCH, Forecast, interval, people
 
+DRAWN = ("loss", "pretrain_tokens", "pretraining_share_of_flops")
 LENGTHS = 25
 """Lengths of pre-training that a budget weighs, evenly in logarithms over what was measured and a little beyond."""
 
@@ -138,16 +139,17 @@ def _least_data(question: Question, rows: list[dict[str, Any]]) -> list[str]:
 
 def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
     """The best use of a number of FLOPs on pre-training and fine-tuning with at most the characters in hand."""
-    rows = [
-        row
+    drawn = [
+        way
         for source in forecast.sources
         for n in question.sizes
-        if (row := _within_budget(forecast, question, compute, source, n))
+        if (way := _within_budget(forecast, question, compute, source, n))
     ]
+    rows = [way | {name: interval(way[name]) for name in DRAWN} for way in drawn]
     columns = MODEL | {
-        "tokens of pre-training": lambda row: people(row["pretrain_tokens"]),
+        "tokens of pre-training": lambda row: said(row["pretrain_tokens"]),
         "characters used": lambda row: people(row["d_f"]),
-        "pre-training, share of FLOPs": lambda row: percent(row["pretraining_share_of_flops"]),
+        "pre-training, share of FLOPs": lambda row: said(row["pretraining_share_of_flops"], percent),
         "FLOPs": lambda row: people(row["flops"]),
         "loss, nats per token": lambda row: said(row["loss"], nats),
     }
@@ -158,13 +160,13 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
     best = min(known, key=lambda row: row["loss"]["estimate"])
     sentences = [
         f"The lowest loss for {people(question.budget)} FLOPs is expected {of(best)} with {people(best['d_f'])}"
-        f" characters: {said(best['loss'], nats)} nats per token."
+        f" characters: {said(best['loss'], nats)} nats per token. It is the lowest in"
+        f" {percent(_lowest(drawn)[rows.index(best)])} of the draws."
     ]
     if best["source"] != SCRATCH:
-        share = best["pretraining_share_of_flops"]
+        share = said(best["pretraining_share_of_flops"], percent)
         sentences.append(
-            f"There pre-training takes {percent(share)} of the compute and fine-tuning {percent(1 - share)}."
-            f" {_length(forecast, best)}"
+            f"There pre-training takes {share} of the compute, and fine-tuning the rest. {_length(forecast, best)}"
         )
     sentences += [
         f"The best from scratch has {said(row['loss'], nats)}, at {size(row['n_params'])}."
@@ -174,14 +176,22 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
     return Answer(title, sentences, rows, columns)
 
 
+def _lowest(drawn: list[dict[str, Any]]) -> np.ndarray:
+    """Share of the draws in which each way has the lowest loss; a loss beyond what was measured counts as none."""
+    loss = np.stack([way["loss"][1:] for way in drawn])
+    best = np.where(np.isfinite(loss), loss, np.inf).argmin(axis=0)
+    return np.bincount(best, minlength=len(drawn)) / len(best)
+
+
 def _length(forecast: Forecast, best: dict[str, Any]) -> str:
     limits = forecast.sources[best["source"]].pretrain_tokens
     if limits is None:
         return "All runs were pre-trained equally long: whether another length would be better, they cannot tell."
     low, high = limits
-    edge = " That is an end of what was weighed." if np.isclose(best["pretrain_tokens"], limits).any() else ""
+    tokens = best["pretrain_tokens"]
+    edge = " That is an end of what was weighed." if np.isclose(tokens["estimate"], limits).any() else ""
     return (
-        f"It is pre-trained on {people(best['pretrain_tokens'])} tokens; {people(low)} to {people(high)} were weighed,"
+        f"It is pre-trained on {said(tokens)} tokens; {people(low)} to {people(high)} were weighed,"
         f" up to a factor {P_REACH:g} beyond the longest that was measured.{edge}"
     )
 
@@ -189,8 +199,9 @@ def _length(forecast: Forecast, best: dict[str, Any]) -> str:
 def _within_budget(
     forecast: Forecast, question: Question, compute: Compute, source: str, n_params: float
 ) -> dict[str, Any] | None:
-    """The length of pre-training with the lowest expected loss, and the largest data set that the budget then pays for;
-    None if that lies outside the limits.  Weights that exist are as long pre-trained as they are."""
+    """The length of pre-training with the lowest loss, expected and in every draw, and the largest data set that the
+    budget pays for beside the expected one; None if that lies outside the limits.  What is `DRAWN` is (1 + draws,).
+    Weights that exist are as long pre-trained as they are."""
     limits = forecast.sources[source].pretrain_tokens
     if limits is None or not question.pretraining_share:
         lengths = np.ones(1)
@@ -199,8 +210,10 @@ def _within_budget(
     ways = [way for longer in lengths if (way := _spent(forecast, question, compute, source, n_params, longer))]
     if not ways:
         return None
-    best = min(ways, key=lambda way: way["loss"][0] if np.isfinite(way["loss"][0]) else np.inf)
-    return best | {"loss": interval(best["loss"])}
+    loss = np.stack([way["loss"] for way in ways])
+    best = np.where(np.isfinite(loss), loss, np.inf).argmin(axis=0)
+    chosen = {name: np.array([way[name] for way in ways])[best] for name in DRAWN if name != "loss"}
+    return ways[best[0]] | chosen | {"loss": np.take_along_axis(loss, best[None], axis=0)[0]}
 
 
 def _spent(

@@ -1,7 +1,7 @@
 """The laws, one after another: equation, source, code.
 
-N is a number of parameters, D a number of tokens or characters, C a number of FLOPs or PF-days: the unit of the points
-is the unit of the scales (N_c, D_c, C_c, A, B).  Losses are in nats per token.  `E` is the loss that remains.
+N is a number of parameters, D of tokens or characters (D_F of fine-tuning, P of pre-training), C of FLOPs or PF-days: the
+unit of the points is the unit of the scales (N_c, D_c, C_c, A, B).  Losses are in nats per token.  `E` is what remains.
 """
 
 from __future__ import annotations
@@ -18,12 +18,21 @@ SLOPE = (-2.0, 2.0)
 """Of what may rise or fall."""
 
 
+def _power(amplitude: float | np.ndarray, exponent: float | np.ndarray) -> float | np.ndarray:
+    with np.errstate(divide="ignore", over="ignore"):  # an amplitude of 0 in a draw: it is 0, or infinite
+        return np.exp(np.log(amplitude) * exponent)
+
+
+def _ratio(part: float | np.ndarray, whole: float | np.ndarray) -> float | np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):  # an amplitude of 0
+        return np.divide(part, whole)
+
+
 def _crossing(variable: str, sign: float) -> Callable[[Parameters], dict[str, np.ndarray]]:
     """The scale x_c of (x_c / x)^alpha, or of (x / x_c)^alpha: where the power law is 1."""
 
     def derived(p: Parameters) -> dict[str, np.ndarray]:
-        with np.errstate(divide="ignore", over="ignore"):  # an amplitude of 0 in a draw: it is 0, or infinite
-            return {f"{variable}_c": np.exp(sign * np.log(p["A"]) / p["alpha"])}
+        return {f"{variable}_c": _power(p["A"], sign / p["alpha"])}
 
     return derived
 
@@ -90,7 +99,7 @@ KAPLAN_JOINT = Law(
     amplitudes=("A", "D_c"),
     log_terms=lambda n, d, alpha_n, alpha_d: (-alpha_n / alpha_d * np.log(n), -np.log(d)),
     power=lambda alpha_n, alpha_d: alpha_d,
-    derived=lambda p: {"N_c": np.exp(np.log(p["A"]) * p["alpha_D"] / p["alpha_N"])},
+    derived=lambda p: {"N_c": _power(p["A"], p["alpha_D"] / p["alpha_N"])},
 )
 
 KAPLAN_STEPS = Law(
@@ -103,8 +112,8 @@ KAPLAN_STEPS = Law(
     amplitudes=("A", "B"),
     log_terms=lambda n, s, alpha_n, alpha_s: (-alpha_n * np.log(n), -alpha_s * np.log(s)),
     derived=lambda p: {
-        "N_c": np.exp(np.log(p["A"]) / p["alpha_N"]),
-        "S_c": np.exp(np.log(p["B"]) / p["alpha_S"]),
+        "N_c": _power(p["A"], 1 / p["alpha_N"]),
+        "S_c": _power(p["B"], 1 / p["alpha_S"]),
     },
 )
 
@@ -167,7 +176,7 @@ STEPS_TO_A_LOSS = Law(
     shapes=(),
     amplitudes=("S_min", "E_min"),
     log_terms=lambda b: (0.0, -np.log(b)),
-    derived=lambda p: {"B_crit": p["E_min"] / p["S_min"]},
+    derived=lambda p: {"B_crit": _ratio(p["E_min"], p["S_min"])},
 )
 
 CRITICAL_BATCH = Law(
@@ -228,7 +237,7 @@ TUNED_WITH_GAP = Law(
     shapes=(Shape("alpha", FLATTEST, EXPONENT[1]), SLOPES[1]),
     amplitudes=("G", "delta"),
     log_terms=lambda p, d_f, alpha, beta: (-beta * np.log(d_f), -alpha * np.log(p) - beta * np.log(d_f)),
-    derived=lambda p: {"gamma": p["G"] / p["delta"]},
+    derived=lambda p: {"gamma": _ratio(p["G"], p["delta"])},
 )
 
 TUNED_WITH_GAP_AND_FLOOR = replace(
@@ -273,6 +282,7 @@ UNIFIED_D_E = unified("D_E", 1.0)
 """Of from-scratch runs D_F is 0, of fine-tuned runs D is 0."""
 
 
+MUENNIGHOFF = (("alpha", 0.353), ("beta", 0.353), ("R_N", 5.31), ("R_D", 15.39))
 PUBLISHED: dict[str, tuple[tuple[str, float, str], ...]] = {
     LOSS_OF_N.name: (("alpha", 0.076, "Kaplan"), ("alpha", 0.070, "Henighan")),
     LOSS_OF_D.name: (("alpha", 0.095, "Kaplan"),),
@@ -284,9 +294,12 @@ PUBLISHED: dict[str, tuple[tuple[str, float, str], ...]] = {
         *(("alpha", 0.3478, "Besiroglu"), ("beta", 0.3658, "Besiroglu")),
     ),
     CRITICAL_BATCH.name: (("alpha_B", 0.21, "Kaplan"),),
+    KAPLAN_STEPS.name: (("alpha_N", 0.077, "Kaplan"), ("alpha_S", 0.76, "Kaplan")),
+    REPEATED_DATA.name: tuple((name, value, "Muennighoff") for name, value in MUENNIGHOFF if name != "R_N"),
+    DATA_CONSTRAINED.name: tuple((name, value, "Muennighoff") for name, value in MUENNIGHOFF),
 }
 """Exponents of text as published, (parameter, value, whose): Kaplan et al. 2020, Henighan et al. 2020 (table 1,
-language), Hoffmann et al. 2022, Besiroglu et al. 2024 (2404.10102).  Scales are in their units and do not compare."""
+language), Hoffmann et al. 2022, Besiroglu et al. 2024 (2404.10102), Muennighoff et al. 2023.  Scales are in their units and do not compare."""
 
 
 def published(law: str) -> list[dict[str, str | float]]:

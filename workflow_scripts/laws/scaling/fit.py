@@ -54,6 +54,11 @@ class Fit:
             return "on a bound"
         return "ok" if self.agreed > 1 or not self.law.shapes else "found by one start only"
 
+    @property
+    def search_ended(self) -> bool:
+        """Whether a shape lies on its bound.  An amplitude of 0 is a result, not the end of a search."""
+        return any(shape.name in self.on_bound for shape in self.law.shapes)
+
     def predict(self, **variables: float | np.ndarray) -> np.ndarray:
         return self.law.predict(self.parameters, **variables)
 
