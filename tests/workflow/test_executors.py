@@ -55,13 +55,13 @@ def test_gpus_are_used_that_a_scheduler_gives_by_gres(untrained):
 
 def test_fewer_gpus_than_one_job_takes_are_refused_with_the_way_to_train_without(untrained):
     """Snakemake lowers what a job asks for to what there is, and the trainer was told another number than it got."""
-    target = ("--dry-run", "--printshellcmds", "--", "results/tiny/training/pretrain/english/1k/seed0.json")
-    code, output = untrained.snakemake("--resources", "gpu=0", *target)
+    target = ("results/tiny/training/pretrain/english/1k/seed0.json", "--dry-run", "--printshellcmds")
+    code, output = untrained.snakemake(*target, "--resources", "gpu=0")
     assert code != 0
     assert (
         "--resources gpu=0: a training job takes 1, by `gpu` in the configuration; --config gpu=0 trains on" in output
     )
-    code, output = untrained.snakemake("--config", "gpu=0", *target)
+    code, output = untrained.snakemake(*target, "--config", "gpu=0")
     assert code == 0, output
     assert "--gpus 0" in output
     assert "mem_mb=1500" in output
