@@ -41,7 +41,7 @@ format: .venv/ready
 
 .venv/ready: envs/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, found %s: try make PYTHON=python3.11 ..." % sys.version.split()[0])'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(or $(realpath .venv),.venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements.txt
 	@touch $@
 
