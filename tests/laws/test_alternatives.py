@@ -141,6 +141,18 @@ def test_a_refit_that_does_not_converge_judges_nothing(monkeypatch):
     }
 
 
+def test_a_rival_that_ends_on_a_bound_is_warned_of():
+    """Its errors stood beside the others' as if they were as good."""
+    runs = simulate_runs(noise=QUIET, document_size=None)
+    tuned = runs.arm == "finetune"
+    runs.loc[tuned, "test_loss"] = 3.0 + 0.4 * (runs.n_params / 6144) ** -2.5
+    law = alternatives_of(runs)
+    zhang = law["alternatives"]["laws"]["zhang"]
+    assert zhang["status"] == "on a bound"
+    assert zhang["held_out"]["each_cell"]["n_on_a_bound"] == zhang["held_out"]["each_cell"]["n_cells"]
+    assert any(s.startswith(f"{zhang['equation']} ends on a bound of its search on ") for s in law["warnings"])
+
+
 def test_a_rival_that_predicts_better_is_named():
     runs = simulate_runs(noise=QUIET, document_size=None)
     tuned = runs.arm == "finetune"

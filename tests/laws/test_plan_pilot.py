@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
-from workflow_scripts.laws import fit
+from workflow_scripts.laws import fit, likelihood
+from workflow_scripts.laws.planning.answers import pilot
 from workflow_scripts.laws.planning.forecast import Forecast, read_forecast
 from workflow_scripts.laws.planning.pilot import _nearest, pilots
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
@@ -23,13 +26,13 @@ def _forecast(folder, **more) -> Forecast:
 
 def test_without_noise_a_pilot_predicts_the_rest(tmp_path):
     found = pilots(_forecast(tmp_path, noise=Noise(0, 0, 0)), "english")
-    assert [len(pilot["n_params"]) for pilot in found] == [4, 3]
-    for pilot in found:
-        assert pilot["d_f"] == [1_000, 10_000]
-        assert pilot["largest_d_f"] == 100_000
-        assert pilot["missed"]["the rest"]["d_e_factor"] < 1.03
-        assert pilot["missed"]["the largest set"]["n_cells"] == 4
-        assert abs(pilot["missed"]["the rest"]["loss_error_mean"]) < 0.005
+    assert [len(one["n_params"]) for one in found] == [4, 3]
+    for one in found:
+        assert one["d_f"] == [1_000, 10_000]
+        assert one["largest_d_f"] == 100_000
+        assert one["missed"]["the rest"]["d_e_factor"] < 1.03
+        assert one["missed"]["the largest set"]["n_cells"] == 4
+        assert abs(one["missed"]["the rest"]["loss_error_mean"]) < 0.005
 
 
 def test_a_pilot_that_does_not_see_ossification_promises_too_much(tmp_path):
@@ -39,6 +42,19 @@ def test_a_pilot_that_does_not_see_ossification_promises_too_much(tmp_path):
     largest = all_sizes["missed"]["the largest set"]
     assert largest["loss_error_mean"] > 0
     assert largest["inside"] < largest["n_cells"]
+
+
+def test_a_pilot_that_does_not_converge_says_so_and_how_many_starts_agree(tmp_path, monkeypatch):
+    forecast = _forecast(tmp_path)
+    monkeypatch.setattr(likelihood, "STEPS", 0)
+    told = pilot(forecast).sentences
+    assert any(
+        re.match(
+            r"The fit of a pilot of english at 4 sizes is not converged \(\d+ of 36 starts agree\): it predicts",
+            sentence,
+        )
+        for sentence in told
+    )
 
 
 def test_a_grid_without_a_hundredth_of_the_data_takes_its_two_smallest_sizes():

@@ -84,8 +84,8 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
     axis_of_p = summary.get("axis_of_p")
     if axis_of_p and axis_of_p["status"] == "on a bound":
         yield "The law over all P ends on a bound of its search: its exponents rest on little."
-    for compared in (summary["alternatives"], axis_of_p and axis_of_p["alternatives"]):
-        yield from _lost_refits(compared["laws"] if compared else {})
+    compared = [summary["alternatives"], *([axis_of_p["alternatives"]] if axis_of_p else [])]
+    yield from dict.fromkeys(sentence for found in compared for sentence in _lost_refits(found["laws"]))
     judged = {name: law for name, law in summary["alternatives"]["laws"].items() if law["status"] not in UNFITTED}
     errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in judged.items()}
     known = {name: error for name, error in errors.items() if error is not None}
