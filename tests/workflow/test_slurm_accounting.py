@@ -113,7 +113,9 @@ def test_what_a_killed_snakemake_left_at_work_is_waited_for(slurm, untrained, fi
 
 
 def test_a_job_that_no_node_can_hold_is_refused_with_the_way_on(slurm, untrained):
-    code, output = untrained.snakemake(*targets(SMALL), *SLURM, "--set-resources", "pretrain:gpu=9")
+    """Of one node: without `nodes`, SLURM gives the nine of two nodes, which no job's step can have."""
+    asked = ("pretrain:gpu=9", "pretrain:nodes=1")  # as `gpu: 9` in the configuration would ask
+    code, output = untrained.snakemake(*targets(SMALL), *SLURM, "--set-resources", *asked)
     assert code != 0
     assert "Requested node configuration is not available" in output
     assert "The same command goes on" in output
