@@ -258,7 +258,7 @@ def test_the_laws_around_stand_in_the_report(html: str, laws_folder: Path) -> No
 def test_what_the_search_found_and_how_data_was_read_otherwise_is_said(html: str, laws_folder: Path) -> None:
     text = text_of(html)
     assert "36 of 36 starts agreed; 100 draws, of which 0 did not converge" in text
-    assert "the noise of seeds alone would give" in text
+    assert "where noise alone would give" in text
     found = report_laws.readings(Laws(laws_folder))
     assert len(found) == 3
     for sentence, about in zip(found, ("from power laws", "from bits per byte", "without fine-tuning"), strict=True):

@@ -19,7 +19,7 @@ from workflow_scripts.laws import fit, plan
 from workflow_scripts.laws.planning.answers import Prices, Question, said
 from workflow_scripts.laws.planning.compute import measure_compute
 from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, PlanError, interval, read_forecast
-from workflow_scripts.laws.planning.spending import budget, costs
+from workflow_scripts.laws.planning.spending import _lowest, budget, costs
 from workflow_scripts.laws.runs import read_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 
@@ -221,6 +221,12 @@ def test_a_budget_weighs_the_length_of_pretraining_where_several_were_measured(l
     assert "of the draws. There pre-training takes" in " ".join(answer.sentences)
     assert found["loss"]["estimate"] == pytest.approx(planted_loss(best), abs=0.01)
     assert "1,000,000 to 32,000,000 were weighed" in " ".join(answer.sentences)
+
+
+def test_the_best_way_is_unknown_in_a_draw_where_a_loss_is():
+    """Unknown draws counted for the shortest pre-training, and for training from scratch."""
+    loss = np.array([[3.0, 3.0, np.nan, 2.9, 2.7], [2.8, 2.9, 2.8, -np.inf, 2.8]])
+    assert _lowest(loss).tolist() == [0.25, 0.25]
 
 
 def test_weights_that_exist_are_as_long_pretrained_as_they_are(lengths):

@@ -55,7 +55,7 @@ TROUBLES = (cancelled, out_of_time, preempted_then_without_its_node)
 
 @pytest.fixture(scope="module")
 def through_slurm(slurm, pristine, finished, tmp_path_factory):
-    """The small experiment's first seed up to its table of runs, with a site's own profile, in trouble on the way."""
+    """The small experiment's first seed up to its report, with a site's own profile, in trouble on the way."""
     project = pristine.copy(tmp_path_factory.mktemp("through_slurm") / "project")
     project.change(seeds=[0], share_process_below=20_000)
     (project.folder / "site").mkdir()
@@ -66,7 +66,6 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
     with ThreadPoolExecutor() as beside:
         work = beside.submit(
             project.snakemake,
-            "results/tiny/laws/runs.parquet",
             *("--profile", "site", "--workflow-profile", "profiles/slurm"),
             *("--slurm-init-seconds-before-status-checks", "8"),
             *("--set-resources", "scratch:gpu=5", "collect:slurm_partition=main"),
@@ -80,9 +79,10 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
     return project
 
 
-def test_the_steps_up_to_the_table_of_runs_went_through_sbatch(through_slurm):
-    rules = {"clean", "split", "tokenizer", "encode", "pretrain", "scratch", "finetune", "collect"}
-    assert rules <= set(through_slurm.jobs["rule"])
+def test_every_step_went_through_sbatch(through_slurm):
+    rules = {"clean", "split", "tokenizer", "encode", "pretrain", "scratch", "finetune", "collect", "fit", "scaling"}
+    assert rules | {"figure", "report"} <= set(through_slurm.jobs["rule"])
+    assert through_slurm.results("report.html").exists()
 
 
 def test_a_sites_profile_gives_the_partition_and_a_rule_may_have_its_own(through_slurm):

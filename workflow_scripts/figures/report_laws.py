@@ -154,7 +154,7 @@ def rivals(laws: Laws) -> list[dict[str, Any]]:
             [
                 greek(rival["equation"]),
                 *(number(rival["held_out"][fold]["rms_nats"]) for fold in folds),
-                rival["status"],
+                rival["status"] + (f": {greek(', '.join(rival['on_bound']))}" if rival["on_bound"] else ""),
             ]
             for rival in found["laws"].values()
         ]

@@ -114,8 +114,8 @@ def quality(law: dict[str, Any]) -> list[str]:
         found, expected = (law["lack_of_fit"][name] for name in ("weighted_squares", "expected_from_seed_noise"))
         beyond = f"{100 * np.expm1(law['lack_of_fit']['extra_deviation_of_ln_d_e']):.0f} %"
         sentences.append(
-            f"Its weighted squared residuals are {number(found, 3)}, where the noise of seeds alone would give"
-            f" {number(expected, 3)}: cells scatter about it by {beyond} of D_E beyond seeds."
+            f"Its weighted squared residuals are {number(found, 3)}, where noise alone would give"
+            f" {number(expected, 3)}: cells scatter about it by {beyond} of D_E beyond that."
         )
     return sentences
 

@@ -121,6 +121,7 @@ def _law_of_d_t(
         "coefficients": {"ln_k": float(ln_k)} | dict(zip(exponents, start[1:].tolist(), strict=True)),
         "status": best.status,
         "problems": [],
+        "on_bound": [name for name, side in zip(("k", *exponents), best.maximum.on_bound[0], strict=True) if side],
         "starts": {"tried": best.starts, "agreed": best.agreed},
         "held_out": held_out,
     }
@@ -153,6 +154,7 @@ def _law_of_loss(law: Law, losses: Losses, fit: SourceFit, scored: np.ndarray) -
         "coefficients": best.coefficients(),
         "status": best.status,
         "problems": list(best.problems),
+        "on_bound": best.on_bound,
         "starts": best.starts,
         "held_out": held_out,
     }

@@ -68,6 +68,8 @@ def _unsure_draws(summary: dict[str, Any]) -> Iterator[str]:
             yield f"The estimator {name} did not converge, so it has no coefficients: {ADVICE}."
         elif undefined := other["draws"]["undefined"]:
             yield f"The estimator {name} is undefined in {undefined} of {number} draws."
+        if other["status"] == "on a bound":
+            yield f"The estimator {name} ends on a bound of its search: its coefficients rest on little."
 
 
 def _prediction(summary: dict[str, Any]) -> Iterator[str]:
@@ -84,9 +86,13 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
     axis_of_p = summary.get("axis_of_p")
     if axis_of_p and axis_of_p["status"] == "on a bound":
         yield "The law over all P ends on a bound of its search: its exponents rest on little."
-    compared = [summary["alternatives"], *([axis_of_p["alternatives"]] if axis_of_p else [])]
-    yield from dict.fromkeys(sentence for found in compared for sentence in _lost_refits(found["laws"]))
-    judged = {name: law for name, law in summary["alternatives"]["laws"].items() if law["status"] not in UNFITTED}
+    yield from _lost_refits(summary["alternatives"]["laws"], "")
+    yield from _lost_refits(axis_of_p["alternatives"]["laws"] if axis_of_p else {}, "Over all P: ")
+    judged = {
+        name: law
+        for name, law in summary["alternatives"]["laws"].items()
+        if law["status"] not in UNFITTED and not law["held_out"]["each_cell"]["n_on_a_bound"]
+    }
     errors = {name: law["held_out"]["each_cell"]["rms_nats"] for name, law in judged.items()}
     known = {name: error for name, error in errors.items() if error is not None}
     best = min(known, key=known.__getitem__, default="transfer_law")
@@ -103,16 +109,20 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
             yield f"Ten times beyond the largest {axis} of the fit, the 95 % interval of D_T spans {spans}."
 
 
-def _lost_refits(laws: dict[str, Any]) -> Iterator[str]:
+def _lost_refits(laws: dict[str, Any], where: str) -> Iterator[str]:
     """Rival laws without a verdict, because a fit could not be made, or with one that rests on little."""
     for law in laws.values():
         lost, bound = (sum(error[n] for error in law["held_out"].values()) for n in ("n_failed", "n_on_a_bound"))
         if law["status"] in UNFITTED:
-            yield f"{law['equation']} could not be fitted to the cells. {' '.join(law['problems'])}".rstrip()
-        elif lost:
-            yield f"{law['equation']} could not be fitted to {lost} parts of the cells: it is not judged there."
-        elif bound:
-            yield f"{law['equation']} ends on a bound of its search on {bound} parts of the cells: its errors there mean little."
+            yield f"{where}{law['equation']} could not be fitted to the cells. {' '.join(law['problems'])}".rstrip()
+            continue
+        if lost:
+            yield f"{where}{law['equation']} could not be fitted to {lost} parts of the cells: it is not judged there."
+        if bound:
+            yield (
+                f"{where}{law['equation']} ends on a bound of its search on {bound} parts of the cells: its errors there mean"
+                " little."
+            )
 
 
 def _holds_zero(interval: dict[str, float | None]) -> bool:

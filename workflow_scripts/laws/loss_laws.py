@@ -99,6 +99,11 @@ class FittedLosses:
         }
 
     @property
+    def on_bound(self) -> list[str]:
+        """Parameters that ended on a bound of their domain at some N, such as a floor of 0."""
+        return sorted({name for one in self.fits.values() for name in one.on_bound})
+
+    @property
     def search_ended(self) -> bool:
         return any(one.search_ended for one in self.fits.values())
 
@@ -120,7 +125,7 @@ def fit_losses(law: Law, losses: Losses, kept: np.ndarray, near: FittedLosses | 
     else:
         groups = {f"{value:.0f}": losses.n_params == value for value in np.unique(losses.n_params)}
     variables, predicted = losses.cells(law), np.full(len(kept), np.nan)
-    fits, problems = {}, []
+    fits, problems = {}, list(near.problems) if near else []
     for group, mine in groups.items():
         start = near.fits.get(group) if near else None
         if not (mine & kept).any() or (near and not start):

@@ -45,10 +45,18 @@ def sentences(found: dict[str, Any] | None) -> list[str]:
         pairs = ", ".join(_pair(pair) for pair in tested["pairs"])
         p = tested["p_value_of_shared"]
         told.append(f"{name} by source: {pairs}; {_verdict(p)}.")
+    judged = {}
     for name, model in found["models"].items():
+        cells = model["held_out"]["each_cell"]
         if model["status"] != "ok":
             told.append(f"The fit with {name.replace('_', ' ')} is {model['status']}.")
-    errors = {name: model["held_out"]["each_cell"]["rms_nats"] for name, model in found["models"].items()}
+        elif cells["n_on_a_bound"]:
+            told.append(
+                f"The fit with {name.replace('_', ' ')} ends on a bound for {cells['n_on_a_bound']} held-out cells."
+            )
+        else:
+            judged[name] = cells
+    errors = {name: cells["rms_nats"] for name, cells in judged.items()}
     known = {name: error for name, error in errors.items() if error is not None}
     if known:
         best = min(known, key=known.get)

@@ -154,6 +154,7 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
         "loss, nats per token": lambda row: said(row["loss"], nats),
     }
     known = [row for row in rows if row["loss"]["estimate"] is not None]
+    losses = [way["loss"] for way in drawn if np.isfinite(way["loss"][0])]
     title = f"Within {people(question.budget)} FLOPs"
     if not known:
         return Answer(title, ["No size and source fit into the budget within the limits of this plan."], rows, columns)
@@ -161,7 +162,7 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
     sentences = [
         f"The lowest loss for {people(question.budget)} FLOPs is expected {of(best)} with {people(best['d_f'])}"
         f" characters: {said(best['loss'], nats)} nats per token. It is the lowest in"
-        f" {percent(_lowest(drawn)[rows.index(best)])} of the draws."
+        f" {percent(_lowest(np.stack(losses))[known.index(best)])} of the draws."
     ]
     if best["source"] != SCRATCH:
         share = said(best["pretraining_share_of_flops"], percent)
@@ -176,11 +177,19 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
     return Answer(title, sentences, rows, columns)
 
 
-def _lowest(drawn: list[dict[str, Any]]) -> np.ndarray:
-    """Share of the draws in which each way has the lowest loss; a loss beyond what was measured counts as none."""
-    loss = np.stack([way["loss"][1:] for way in drawn])
-    best = np.where(np.isfinite(loss), loss, np.inf).argmin(axis=0)
-    return np.bincount(best, minlength=len(drawn)) / len(best)
+def _best(loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the ways, (ways, 1 + draws), has the lowest measured loss, and whether that is known: in a draw, only if
+    every way's loss lies within what was measured."""
+    measured = np.isfinite(loss)
+    known = measured.all(axis=0)
+    known[0] = measured[:, 0].any()
+    return np.where(measured, loss, np.inf).argmin(axis=0), known
+
+
+def _lowest(loss: np.ndarray) -> np.ndarray:
+    """Share of the draws in which each of the ways, (ways, 1 + draws), is the best; unknown draws count against all."""
+    best, known = _best(loss)
+    return np.bincount(best[1:][known[1:]], minlength=len(loss)) / (loss.shape[1] - 1)
 
 
 def _length(forecast: Forecast, best: dict[str, Any]) -> str:
@@ -211,8 +220,10 @@ def _within_budget(
     if not ways:
         return None
     loss = np.stack([way["loss"] for way in ways])
-    best = np.where(np.isfinite(loss), loss, np.inf).argmin(axis=0)
+    best, known = _best(loss)
     chosen = {name: np.array([way[name] for way in ways])[best] for name in DRAWN if name != "loss"}
+    if len(ways) > 1:
+        chosen = {name: np.where(known, values, np.nan) for name, values in chosen.items()}
     return ways[best[0]] | chosen | {"loss": np.take_along_axis(loss, best[None], axis=0)[0]}
 
 
