@@ -341,7 +341,7 @@ def test_a_source_without_a_law_does_not_take_the_plan_of_the_others(laws, tmp_p
     rule = json.dumps({"d_f": [1_000, 100_000], "draws": 100})
     fit.main([str(tmp_path / "runs.parquet"), "--out", str(tmp_path), "--fit", rule, "--allow-no-law"])
     section = plan.report_section(tmp_path)
-    assert {row[0] for row in section["rows"]} == {"english", "from scratch"}
+    assert {row[0] for row in section["rows"]} == {"english", SCRATCH}
     beyond = plan.plan(read_forecast(tmp_path), _question(characters=150_000.0))
     assert "is beyond the largest fine-tuned after english" in " ".join(beyond[0].sentences)
 
