@@ -96,7 +96,13 @@ PROCESS_MB = 4500 if EXPERIMENT.gpu else 1500  # of one that trains, unless it w
 
 
 def needed(what, otherwise, times=1):
-    """What a training job asks a scheduler for, and twice and three times that when it is tried again."""
+    """What a training job asks a scheduler for, and twice and three times that when it is tried again.
+
+    On this machine nothing holds a job to it. Unless sizes were measured it is a number there, so that Snakemake need not
+    ask for every job.
+    """
+    if workflow.nodes is None and not SIZES_NEED:
+        return times * otherwise
     return signed(lambda wildcards, attempt: attempt * times * SIZES_NEED.get(wildcards.size, {}).get(what, otherwise))
 
 

@@ -12,27 +12,32 @@ from tests.workflow.conftest import ROOT
 
 pytestmark = pytest.mark.workflow
 
-SUBMIT = """#!/bin/bash
-# A scheduler of one line: takes a job script, prints the job's number.
-basename "$1" >>submitted
-setsid bash "$1" >/dev/null 2>&1 </dev/null &
+SUBMIT = r"""#!/bin/bash
+# A scheduler of a few lines: takes memory and a job script, kills the first, prints each job's number.
+echo "$(basename "$2") $1" >>submitted
+if [ "$(wc -l <submitted)" = 1 ]; then touch "$(grep -oE "[^ \"']+[.]jobfailed" "$2")"; else setsid bash "$2" >/dev/null 2>&1 </dev/null & fi
 echo $!
 """
 
 
 def test_the_generic_cluster_plugin_with_a_local_submit_script(untrained, finished):
+    """A job that the scheduler killed is tried again with twice the memory."""
     submit = untrained.folder / "submit"
     submit.write_text(SUBMIT)
     submit.chmod(0o755)
     manifest = "finetune/english/document/1k/seed0/small.json"
     code, output = untrained.snakemake(
         f"results/tiny/training/{manifest}",
-        *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", "./submit"),
-        *("--jobs", "4", "--seconds-between-status-checks", "1"),
+        *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", "./submit {resources.mem_mb}"),
+        *("--jobs", "4", "--retries", "1", "--seconds-between-status-checks", "1"),
     )
     assert code == 0, output
-    submitted = [line.split(".")[1] for line in (untrained.folder / "submitted").read_text().splitlines()]
-    assert submitted == ["pretrain", "finetune"]
+    submitted = [line.split() for line in (untrained.folder / "submitted").read_text().splitlines()]
+    assert [(script.split(".")[1], memory) for script, memory in submitted] == [
+        ("pretrain", "4500"),
+        ("pretrain", "9000"),
+        ("finetune", "4500"),
+    ]
     assert untrained.manifest(manifest) == finished.manifest(manifest)
 
 
