@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from workflow_scripts.files import read_json
 from workflow_scripts.laws import fit, plan
-from workflow_scripts.laws.planning.answers import Prices, Question, said
+from workflow_scripts.laws.planning.answers import Prices, Question, _step, said
 from workflow_scripts.laws.planning.compute import measure_compute
 from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, PlanError, interval, read_forecast
 from workflow_scripts.laws.planning.spending import _lowest, budget, costs
@@ -93,6 +93,18 @@ def test_intervals_hold_their_estimate_and_leave_out_what_was_not_measured(forec
     assert found["low"] < found["estimate"] < found["high"]
     assert interval(np.array([3.0, -np.inf, 3.1, 3.1])) == {"estimate": 3.0, "low": None, "high": 3.1}
     assert said({"estimate": 3.0, "low": None, "high": 3.1}) == "3 (at most 3.1)"
+
+
+def test_an_interval_that_is_not_known_does_not_read_as_an_exact_value():
+    unknown = {"low": None, "high": None}
+    assert said({"estimate": 4.21} | unknown) == "4.21 (interval unknown)"
+    assert said({"estimate": None} | unknown) == "beyond the limits"
+    assert said({"estimate": 3.0, "low": 3.0, "high": 3.0}) == "3"
+    step = {"source": "english", "n_params": 6_144, "larger": 13_824, "more_characters": {"estimate": 9e3} | unknown}
+    told = _step(step, _question())
+    assert "9,000 (interval unknown) more characters" in told
+    assert "holds 0" not in told
+    assert told.endswith("It may be worth nothing: the lower end of the interval is unknown.")
 
 
 def test_losses_beyond_the_from_scratch_runs_are_not_extrapolated(forecast):
