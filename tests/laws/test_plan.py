@@ -167,15 +167,6 @@ def test_dear_data_speaks_for_a_larger_model_and_dear_compute_for_collecting(law
     assert any("Collecting is cheaper" in sentence for sentence in dear_compute)
 
 
-def test_training_costs_what_the_runs_cost(laws):
-    runs = pd.read_parquet(laws / "runs.parquet")
-    compute = _compute(laws)
-    cell = runs[(runs.init == "english") & (runs.n_params == 34_656) & (runs.d_chars == 20_000)]
-    assert compute.training("english", 34_656, np.array([20_000.0]))[0] == pytest.approx(cell.flops.mean())
-    assert compute.pretraining("english", 34_656) == pytest.approx(6 * 34_656 * 4_000_000)
-    assert compute.pretraining(SCRATCH, 34_656) == 0
-
-
 def test_a_budget_is_kept_and_weights_that_exist_are_free(laws, forecast):
     whole = budget(forecast, _question(budget=2e12), _compute(laws))
     free = budget(forecast, _question(budget=2e12, pretraining_share=0.0), _compute(laws))
@@ -248,22 +239,6 @@ def test_weights_that_exist_are_as_long_pretrained_as_they_are(lengths):
     assert {row["pretrain_tokens"]["estimate"] for row in rows if row["source"] == "english"} == {16_000_000}
 
 
-def test_runs_without_compute_say_which_columns_are_needed(laws):
-    runs = read_runs(laws / "runs.parquet").drop(columns="flops")
-    with pytest.raises(PlanError, match="no column flops"):
-        measure_compute(runs, "excerpt", ["english"])
-
-
-def test_of_several_lengths_of_pretraining_the_longest_is_priced(laws):
-    runs = read_runs(laws / "runs.parquet")
-    shorter = runs[runs.init == "english"].assign(pretrain_tokens=1_000_000, flops=1.0)
-    both = measure_compute(pd.concat([runs, shorter]), "excerpt", ["english"])
-    assert both.pretraining("english", 34_656) == pytest.approx(6 * 34_656 * 4_000_000)
-    runs.loc[(runs.init == "english") & (runs.n_params == 34_656), "pretrain_tokens"] = 8_000_000
-    with pytest.raises(PlanError, match="found .* in the runs of english, expected one"):
-        measure_compute(runs, "excerpt", ["english"])
-
-
 def test_a_folder_without_a_law_names_what_is_missing(laws, tmp_path):
     with pytest.raises(PlanError, match="transfer_law.json: no such file"):
         read_forecast(tmp_path)
@@ -318,11 +293,44 @@ def test_runs_that_did_not_finish_are_left_out_of_the_compute_and_counted(laws, 
     assert after.out == before.out
 
 
-def test_a_refusal_ends_the_command_with_one_message(laws):
+def test_a_refusal_ends_the_command_with_one_message(laws, tmp_path):
+    """Also with the file that is at fault."""
+    runs = read_runs(laws / "runs.parquet")
+    table = tmp_path / "other.parquet"
+    runs.assign(unit="document").to_parquet(table)
+    question = [str(laws), "--characters", "2e4", "--budget", "1e13"]
+    with pytest.raises(SystemExit, match=f"^{table}: column unit: .* found document"):
+        plan.main([*question, "--runs", str(table)])
     with pytest.raises(SystemExit, match="refused: D = 1e9 lies outside"):
         plan.main([str(laws), "--characters", "1e9"])
     with pytest.raises(SystemExit, match="go together"):
         plan.main([str(laws), "--characters", "2e4", "--target-loss", "3.5", "--price-gpu-hour", "2"])
+
+
+def test_the_limits_that_are_named_are_those_that_are_kept(laws, capsys):
+    """To three figures 3,070 lay outside 3,070 to 389,000."""
+    with pytest.raises(SystemExit, match=r"refused: N = 3,070 lies outside 3,072 to 388,800, a factor 2 beyond"):
+        plan.main([str(laws), "--characters", "2e4", "--n-params", "3070"])
+    with pytest.raises(SystemExit, match=r"refused: D = 200,100 lies outside 500 to 200,000, a factor 2 beyond"):
+        plan.main([str(laws), "--characters", "200100"])
+    plan.main([str(laws), "--characters", "2e4", "--n-params", "3072"])
+    assert "english: N 3,072 to 388,800, D_F 500 to 200,000" in capsys.readouterr().out
+
+
+def test_the_lowest_loss_that_is_named_can_be_asked_for(laws, forecast):
+    lowest = min(forecast.curves.lowest_loss(n)[0] for n in forecast.sizes)
+    with pytest.raises(PlanError, match="lies below") as refused:
+        plan.plan(forecast, _question(target=lowest - 1e-7))
+    named = float(str(refused.value).split("lies below ")[1].split(",")[0])
+    assert lowest <= named < lowest + 0.001
+    plan.plan(forecast, _question(target=named))
+
+
+@pytest.mark.parametrize("out", ["", "runs.parquet/plan.json"])
+def test_an_out_that_is_no_file_ends_with_one_message(laws, out):
+    """A folder was a traceback after all the work."""
+    with pytest.raises(SystemExit, match=f"--out {laws / out}: cannot be written .*; expected the path of a file"):
+        plan.main([str(laws), "--characters", "2e4", "--out", str(laws / out)])
 
 
 def test_the_section_of_the_report_is_a_table_with_sentences(laws):

@@ -34,6 +34,29 @@ def _compute(runs: pd.DataFrame) -> Compute:
     return measure_compute(runs, "excerpt", ["english"])
 
 
+def test_training_costs_what_the_runs_cost(runs):
+    compute = _compute(runs)
+    cell = runs[(runs.init == "english") & (runs.n_params == 24_576) & (runs.d_chars == 20_000)]
+    assert compute.training("english", 24_576, np.array([20_000.0]))[0] == pytest.approx(cell.flops.mean())
+    assert compute.pretraining("english", 24_576) == pytest.approx(6 * 24_576 * 4_000_000)
+    assert compute.pretraining(SCRATCH, 24_576) == 0
+
+
+def test_runs_without_compute_say_which_columns_are_needed(runs):
+    with pytest.raises(PlanError, match="no column flops"):
+        _compute(runs.drop(columns="flops"))
+
+
+def test_of_several_lengths_of_pretraining_the_longest_is_priced(runs):
+    shorter = runs[runs.init == "english"].assign(pretrain_tokens=1_000_000, flops=1.0)
+    both = _compute(pd.concat([runs, shorter]))
+    assert both.pretraining("english", 24_576) == pytest.approx(6 * 24_576 * 4_000_000)
+    differs = (runs.init == "english") & (runs.n_params == 24_576)
+    unequal = runs.assign(pretrain_tokens=runs.pretrain_tokens.mask(differs, 8_000_000))
+    with pytest.raises(PlanError, match="found .* in the runs of english, expected one"):
+        _compute(unequal)
+
+
 @pytest.mark.parametrize("n_params", SIZES.values())
 def test_a_size_with_one_data_set_costs_what_its_runs_cost(runs, l_shaped, n_params):
     """Such sizes were dropped, and took the FLOPs of the only one left: nine times too few at the largest."""
