@@ -99,8 +99,8 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         if name in forecast.sources
     )
     n_cells, missed, inside = forecast.hindcast()
-    noise = forecast.law["noise"]["nats_per_token"]
-    run = math.sqrt(sum(noise[name] ** 2 for name in ("pretrain", "prefix", "finetune_run")))
+    noise = forecast.law["noise"]
+    run = math.sqrt(sum(noise["nats_per_token"][name] ** 2 for name in ("pretrain", "prefix", "finetune_run")))
     lacks = [
         f"One trained model differs from these means by about {run:.3f} nats (seed, set and pre-training).",
         "Whether the law and the curves keep their form beyond the measured sizes and data sizes.",
@@ -114,7 +114,7 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         )
     return {
         "holds": [
-            "Seeds and pre-training, through the joint draws of k, alpha and beta.",
+            f"{_seeds(noise['pretrain_seeds'])}, through the joint draws of k, alpha and beta.",
             f"Scatter of D_E about the law beyond seeds (up to {percent(math.expm1(scatter))}), drawn for each size.",
             "The standard errors of the from-scratch points.",
             f"Held against the {n_cells} cells of the fit: {inside} lie inside; their losses are missed by"
@@ -122,6 +122,12 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         ],
         "lacks": lacks,
     }
+
+
+def _seeds(pretrain_seeds: int | None) -> str:
+    if pretrain_seeds is None:
+        return "Seeds, and pre-training if each of them has its own pre-trained model"
+    return "Seeds and pre-training" if pretrain_seeds > 1 else "Seeds, with the pre-trained weights as they are"
 
 
 def report_section(folder: Path) -> dict[str, Any]:
