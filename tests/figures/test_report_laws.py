@@ -131,6 +131,12 @@ def test_noise_that_one_seed_cannot_show_is_unknown(make_laws: Callable[..., Pat
     assert "rests on one pre-trained model" in found["sentences"]
 
 
+def test_pretrained_models_that_the_table_does_not_tell_are_not_counted(make_laws: Callable[..., Path]) -> None:
+    runs = simulate_runs()
+    found = report_laws.noise(Laws(make_laws(runs=runs[runs.arm.isin(["finetune", "scratch"])])))
+    assert found["sentences"].endswith("How many pre-trained models a cell rests on, the table of runs does not say.")
+
+
 def test_no_noise_at_all_is_said(laws_folder: Path, tmp_path: Path) -> None:
     def silence(law: dict) -> None:
         parts = law["noise"]["nats_per_token"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from workflow_scripts.files import read_json
 from workflow_scripts.laws import fit, plan
-from workflow_scripts.laws.planning.answers import Prices, Question, said
+from workflow_scripts.laws.planning.answers import Prices, Question, _step, said
 from workflow_scripts.laws.planning.compute import measure_compute
 from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, PlanError, interval, read_forecast
 from workflow_scripts.laws.planning.spending import _lowest, budget, costs
@@ -95,6 +95,18 @@ def test_intervals_hold_their_estimate_and_leave_out_what_was_not_measured(forec
     assert said({"estimate": 3.0, "low": None, "high": 3.1}) == "3 (at most 3.1)"
 
 
+def test_an_interval_that_is_not_known_does_not_read_as_an_exact_value():
+    unknown = {"low": None, "high": None}
+    assert said({"estimate": 4.21} | unknown) == "4.21 (interval unknown)"
+    assert said({"estimate": None} | unknown) == "beyond the limits"
+    assert said({"estimate": 3.0, "low": 3.0, "high": 3.0}) == "3"
+    step = {"source": "english", "n_params": 6_144, "larger": 13_824, "more_characters": {"estimate": 9e3} | unknown}
+    told = _step(step, _question())
+    assert "9,000 (interval unknown) more characters" in told
+    assert "holds 0" not in told
+    assert told.endswith("It may be worth nothing: the lower end of the interval is unknown.")
+
+
 def test_losses_beyond_the_from_scratch_runs_are_not_extrapolated(forecast):
     largest = forecast.curves.reach(34_656)[1]
     beyond = np.full((201, 1), np.log(1.5 * largest))
@@ -153,15 +165,6 @@ def test_dear_data_speaks_for_a_larger_model_and_dear_compute_for_collecting(law
     )
     assert any("The data in hand is cheaper" in sentence for sentence in dear_data)
     assert any("Collecting is cheaper" in sentence for sentence in dear_compute)
-
-
-def test_training_costs_what_the_runs_cost(laws):
-    runs = pd.read_parquet(laws / "runs.parquet")
-    compute = _compute(laws)
-    cell = runs[(runs.init == "english") & (runs.n_params == 34_656) & (runs.d_chars == 20_000)]
-    assert compute.training("english", 34_656, np.array([20_000.0]))[0] == pytest.approx(cell.flops.mean())
-    assert compute.pretraining("english", 34_656) == pytest.approx(6 * 34_656 * 4_000_000)
-    assert compute.pretraining(SCRATCH, 34_656) == 0
 
 
 def test_a_budget_is_kept_and_weights_that_exist_are_free(laws, forecast):
@@ -236,22 +239,6 @@ def test_weights_that_exist_are_as_long_pretrained_as_they_are(lengths):
     assert {row["pretrain_tokens"]["estimate"] for row in rows if row["source"] == "english"} == {16_000_000}
 
 
-def test_runs_without_compute_say_which_columns_are_needed(laws):
-    runs = read_runs(laws / "runs.parquet").drop(columns="flops")
-    with pytest.raises(PlanError, match="no column flops"):
-        measure_compute(runs, "excerpt", ["english"])
-
-
-def test_of_several_lengths_of_pretraining_the_longest_is_priced(laws):
-    runs = read_runs(laws / "runs.parquet")
-    shorter = runs[runs.init == "english"].assign(pretrain_tokens=1_000_000, flops=1.0)
-    both = measure_compute(pd.concat([runs, shorter]), "excerpt", ["english"])
-    assert both.pretraining("english", 34_656) == pytest.approx(6 * 34_656 * 4_000_000)
-    runs.loc[(runs.init == "english") & (runs.n_params == 34_656), "pretrain_tokens"] = 8_000_000
-    with pytest.raises(PlanError, match="found .* in the runs of english, expected one"):
-        measure_compute(runs, "excerpt", ["english"])
-
-
 def test_a_folder_without_a_law_names_what_is_missing(laws, tmp_path):
     with pytest.raises(PlanError, match="transfer_law.json: no such file"):
         read_forecast(tmp_path)
@@ -306,11 +293,44 @@ def test_runs_that_did_not_finish_are_left_out_of_the_compute_and_counted(laws, 
     assert after.out == before.out
 
 
-def test_a_refusal_ends_the_command_with_one_message(laws):
+def test_a_refusal_ends_the_command_with_one_message(laws, tmp_path):
+    """Also with the file that is at fault."""
+    runs = read_runs(laws / "runs.parquet")
+    table = tmp_path / "other.parquet"
+    runs.assign(unit="document").to_parquet(table)
+    question = [str(laws), "--characters", "2e4", "--budget", "1e13"]
+    with pytest.raises(SystemExit, match=f"^{table}: column unit: .* found document"):
+        plan.main([*question, "--runs", str(table)])
     with pytest.raises(SystemExit, match="refused: D = 1e9 lies outside"):
         plan.main([str(laws), "--characters", "1e9"])
     with pytest.raises(SystemExit, match="go together"):
         plan.main([str(laws), "--characters", "2e4", "--target-loss", "3.5", "--price-gpu-hour", "2"])
+
+
+def test_the_limits_that_are_named_are_those_that_are_kept(laws, capsys):
+    """To three figures 3,070 lay outside 3,070 to 389,000."""
+    with pytest.raises(SystemExit, match=r"refused: N = 3,070 lies outside 3,072 to 388,800, a factor 2 beyond"):
+        plan.main([str(laws), "--characters", "2e4", "--n-params", "3070"])
+    with pytest.raises(SystemExit, match=r"refused: D = 200,100 lies outside 500 to 200,000, a factor 2 beyond"):
+        plan.main([str(laws), "--characters", "200100"])
+    plan.main([str(laws), "--characters", "2e4", "--n-params", "3072"])
+    assert "english: N 3,072 to 388,800, D_F 500 to 200,000" in capsys.readouterr().out
+
+
+def test_the_lowest_loss_that_is_named_can_be_asked_for(laws, forecast):
+    lowest = min(forecast.curves.lowest_loss(n)[0] for n in forecast.sizes)
+    with pytest.raises(PlanError, match="lies below") as refused:
+        plan.plan(forecast, _question(target=lowest - 1e-7))
+    named = float(str(refused.value).split("lies below ")[1].split(",")[0])
+    assert lowest <= named < lowest + 0.001
+    plan.plan(forecast, _question(target=named))
+
+
+@pytest.mark.parametrize("out", ["", "runs.parquet/plan.json"])
+def test_an_out_that_is_no_file_ends_with_one_message(laws, out):
+    """A folder was a traceback after all the work."""
+    with pytest.raises(SystemExit, match=f"--out {laws / out}: cannot be written .*; expected the path of a file"):
+        plan.main([str(laws), "--characters", "2e4", "--out", str(laws / out)])
 
 
 def test_the_section_of_the_report_is_a_table_with_sentences(laws):

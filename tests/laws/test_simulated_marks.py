@@ -72,6 +72,18 @@ def test_experiments_of_both_kinds_are_not_compared(folders, tmp_path):
         pairs.main([str(folders / "drawn.simulated"), str(folders / "measured"), "--out", str(tmp_path)])
 
 
+@pytest.mark.parametrize("asked", [("--characters", "20000", "--budget", "1e13"), ("--documents", "20")])
+@pytest.mark.parametrize(("name", "other"), [("measured", "drawn.simulated"), ("drawn.simulated", "measured")])
+def test_a_plan_takes_no_runs_of_the_other_kind(folders, name, other, asked):
+    laws, runs = folders / name / "laws", folders / other / "laws" / "runs.parquet"
+    kinds = [str(folder).split(".")[-1] for folder in (other, name)]
+    found = (
+        rf"{runs}: its runs are {kinds[0]}, and the law of {laws} is {kinds[1]}: the two are never mixed; expected the"
+    )
+    with pytest.raises(SystemExit, match=found):
+        plan([str(laws), *asked, "--runs", str(runs)])
+
+
 @pytest.fixture
 def config():
     with open("tests/workflow/tiny.yaml") as file:

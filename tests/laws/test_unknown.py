@@ -12,7 +12,7 @@ from workflow_scripts.laws.claims import claims, overall
 from workflow_scripts.laws.fit import main, write_results
 from workflow_scripts.laws.pairs import ratios
 from workflow_scripts.laws.percentiles import ends, in_words, interval
-from workflow_scripts.laws.plan import plan
+from workflow_scripts.laws.plan import interval_sentences, plan
 from workflow_scripts.laws.planning.answers import Question, pilot
 from workflow_scripts.laws.planning.forecast import interval as forecast_interval
 from workflow_scripts.laws.planning.forecast import read_forecast
@@ -133,6 +133,37 @@ def test_one_zero_shot_seed_leaves_its_noise_unknown():
     assert one.table[one.table.d_f > 0].d_e_low.notna().any()
     assert summarise(both)["noise"]["nats_per_token"]["zero_shot"] > 0
     assert summarise(one)["noise"]["nats_per_token"]["zero_shot"] is None
+
+
+UNPAIRED = (
+    "No pretrain or zero_shot rows say which pre-trained model a seed starts from: each is taken to have its own."
+)
+ONE_MODEL = "One pre-training seed: every interval is conditional on the pre-trained weights."
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "tuned", "number", "told"),
+    [
+        ((0, 1, 2), (0, 1, 2), 3, ""),
+        ((0,), (0, 1, 2), 1, ONE_MODEL),
+        ((), (0, 1, 2), None, UNPAIRED),
+        ((), (0,), 1, ONE_MODEL),
+    ],
+)
+def test_intervals_say_which_pretrained_models_they_rest_on(pretrained, tuned, number, told, tmp_path):
+    """Three seeds of one public checkpoint passed for three pre-trained models."""
+    runs = simulate_runs(seeds=(0, 1, 2), document_size=None)
+    before = runs.arm.isin(["pretrain", "zero_shot"])
+    runs = check_runs(runs[runs.seed.isin(pretrained).where(before, runs.seed.isin(tuned))])
+    fitted = fit_runs(runs, RULE)
+    write_results(runs, fitted, tmp_path)
+    summary = summarise(fitted)
+    assert summary["noise"]["pretrain_seeds"] == number
+    about = [words for words in summary["sources"]["english"]["warnings"] if "pre-train" in words]
+    assert [words[: len(told)] for words in about] == ([told] if told else [])
+    assert ("conditional on" in " ".join(about)) == bool(told)
+    held = interval_sentences(read_forecast(tmp_path))["holds"][0]
+    assert held.startswith("Seeds and pre-training, through") == (number == 3)
 
 
 def test_noise_at_the_end_of_its_search_is_told():

@@ -126,7 +126,9 @@ def noise(laws: Laws) -> dict[str, Any]:
     if all(nats == "unknown" for _, nats in rows):
         seen = "Neither seeds nor from-scratch runs tell the noise, so intervals are unknown."
     models = f"A cell rests on up to {found['pretrain_seeds']} pre-trained models."
-    if found["pretrain_seeds"] < 2:
+    if found["pretrain_seeds"] is None:
+        models = "How many pre-trained models a cell rests on, the table of runs does not say."
+    elif found["pretrain_seeds"] < 2:
         models = "A cell rests on one pre-trained model: what another would have given is not seen."
     return {"rows": rows, "sentences": f"{seen} {models}"}
 

@@ -157,7 +157,14 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
         )
     if hurt := int((cells.verdict == "hurts").sum()):
         yield f"In {hurt} of {len(cells)} cells of the fit pre-training hurts (ossification), which no such law describes."
-    if fitted.cells[fitted.unit].pretrain_seeds < 2:
+    pretrain_seeds = fitted.cells[fitted.unit].pretrain_seeds
+    if pretrain_seeds is None:
+        yield (
+            "No pretrain or zero_shot rows say which pre-trained model a seed starts from: each is taken to have its own."
+            " With one checkpoint for all, every interval is conditional on its weights; its zero_shot loss under one seed"
+            " would say so."
+        )
+    elif pretrain_seeds < 2:
         yield "One pre-training seed: every interval is conditional on the pre-trained weights."
     if not fitted.cells[fitted.unit].noise.from_seeds:
         yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."

@@ -66,8 +66,8 @@ class Cells:
     curves: list[Curve]
     noise: Noise
     """Cells are counted over `scratch`, then `tuned`."""
-    pretrain_seeds: int
-    """Different pre-trained models behind the seeds of a cell, at most."""
+    pretrain_seeds: int | None
+    """Different pre-trained models behind the seeds of a cell, at most; None if the table does not tell."""
 
     @property
     def noise_known(self) -> np.ndarray:
@@ -127,11 +127,14 @@ def collect_cells(runs: pd.DataFrame, unit: str) -> Cells:
     return Cells(scratch, tuned, curves, noise, seeds)
 
 
-def _pretrain_seeds(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> int:
-    """Pre-training seeds that are paired with fine-tuning seeds; a table without pre-trained models is taken as paired."""
+def _pretrain_seeds(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> int | None:
+    """Pre-training seeds that are paired with fine-tuning seeds; None for several of these in a table without pre-trained
+    models, whose seeds may share one."""
     tuned = set(tuned_runs.seed)
     pretrained = set(runs.seed[runs.arm.isin(["pretrain", "zero_shot"])])
-    return len(tuned & pretrained) if pretrained else len(tuned)
+    if pretrained:
+        return len(tuned & pretrained)
+    return None if len(tuned) > 1 else len(tuned)
 
 
 def _means(used: pd.DataFrame) -> pd.DataFrame:

@@ -124,12 +124,12 @@ def of_prefixes(runs: pd.DataFrame) -> np.ndarray:
     return np.sqrt(np.concatenate(shares, axis=1))
 
 
-def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[float, int]) -> Noise:
+def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int | None, scatter: tuple[float, int]) -> Noise:
     """Components of the noise of `runs` on one sampling unit (columns arm, init, n_params, d_chars, seed, cell, test_loss).
 
     `scatter` is the squared scatter of from-scratch losses about their curves, with its degrees of freedom: it serves
     where no cell has two seeds.  With fewer than two pre-training seeds that component cannot be seen and is 0:
-    everything that follows is then conditional on the pre-trained weights.
+    everything that follows is then conditional on the pre-trained weights.  With None, each seed is taken to have its own.
     """
     cell = runs.cell.to_numpy()
     averaging = csr_array((1 / np.bincount(cell)[cell], (cell, np.arange(len(cell)))))
@@ -138,7 +138,8 @@ def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int, scatter: tuple[fl
     contrasts = _contrasts(cell, trained)
     if contrasts.shape[0]:
         tuned_twice = runs[runs.arm == "finetune"].groupby("cell").seed.nunique().gt(1).any()
-        ratios, probability, squares = _posterior(runs, contrasts, pretrain_seeds > 1 and tuned_twice)
+        paired = pretrain_seeds is None or pretrain_seeds > 1
+        ratios, probability, squares = _posterior(runs, contrasts, paired and tuned_twice)
         degrees = contrasts.shape[0]
     else:
         ratios, probability = np.array([[0.0, 0.0, 1.0]]), np.ones(1)

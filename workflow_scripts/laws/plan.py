@@ -32,6 +32,8 @@ from workflow_scripts.laws.planning.forecast import (
     SCRATCH,
     Forecast,
     PlanError,
+    exactly,
+    outside,
     people,
     read_forecast,
 )
@@ -41,6 +43,7 @@ from workflow_scripts.laws.runs import (
     RunsError,
     add_rename,
     finished,
+    is_simulated,
     read_runs,
     renaming,
     set_aside_sentence,
@@ -63,17 +66,14 @@ def _check(forecast: Forecast, question: Question, compute: Compute | None) -> N
         raise PlanError("prices of training and budgets need the table of runs: --runs names it")
     if question.target is None and question.prices != Prices():
         raise PlanError("prices are given, but nothing to pay for: --target-loss says what is to be reached")
-    low, high = forecast.sources[SCRATCH].n_params
-    if beyond := [n for n in question.sizes if not low <= n <= high]:
-        raise PlanError(
-            f"refused: N = {beyond[0]:,.0f} lies outside {people(low)} to {people(high)},"
-            f" a factor {N_REACH:g} beyond the measured sizes"
-        )
+    for n in question.sizes:
+        if beyond := outside("N", n, forecast.sources[SCRATCH].n_params):
+            raise PlanError(f"refused: {beyond}, a factor {N_REACH:g} beyond the measured sizes")
     lowest = min(forecast.curves.lowest_loss(n)[0] for n in question.sizes)
     if question.target is not None and question.target < lowest:
         raise PlanError(
-            f"refused: {question.target:g} nats per token lies below {lowest:.3f}, where the from-scratch runs of these"
-            " sizes end; from-scratch runs on more data would be needed"
+            f"refused: {question.target:.10g} nats per token lies below {math.ceil(1000 * lowest) / 1000:g}, where the"
+            " from-scratch runs of these sizes end; from-scratch runs on more data would be needed"
         )
 
 
@@ -99,8 +99,8 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         if name in forecast.sources
     )
     n_cells, missed, inside = forecast.hindcast()
-    noise = forecast.law["noise"]["nats_per_token"]
-    run = math.sqrt(sum(noise[name] ** 2 for name in ("pretrain", "prefix", "finetune_run")))
+    noise = forecast.law["noise"]
+    run = math.sqrt(sum(noise["nats_per_token"][name] ** 2 for name in ("pretrain", "prefix", "finetune_run")))
     lacks = [
         f"One trained model differs from these means by about {run:.3f} nats (seed, set and pre-training).",
         "Whether the law and the curves keep their form beyond the measured sizes and data sizes.",
@@ -114,7 +114,7 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         )
     return {
         "holds": [
-            "Seeds and pre-training, through the joint draws of k, alpha and beta.",
+            f"{_seeds(noise['pretrain_seeds'])}, through the joint draws of k, alpha and beta.",
             f"Scatter of D_E about the law beyond seeds (up to {percent(math.expm1(scatter))}), drawn for each size.",
             "The standard errors of the from-scratch points.",
             f"Held against the {n_cells} cells of the fit: {inside} lie inside; their losses are missed by"
@@ -122,6 +122,12 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         ],
         "lacks": lacks,
     }
+
+
+def _seeds(pretrain_seeds: int | None) -> str:
+    if pretrain_seeds is None:
+        return "Seeds, and pre-training if each of them has its own pre-trained model"
+    return "Seeds and pre-training" if pretrain_seeds > 1 else "Seeds, with the pre-trained weights as they are"
 
 
 def report_section(folder: Path) -> dict[str, Any]:
@@ -180,7 +186,7 @@ def _split_of_compute(forecast: Forecast, question: Question, runs: Path) -> lis
 
 def _limit_sentences(forecast: Forecast) -> list[str]:
     sources = [
-        f"{name}: N {people(s.n_params[0])} to {people(s.n_params[1])}, D_F {people(s.d_f[0])} to {people(s.d_f[1])}"
+        f"{name}: N {' to '.join(map(exactly, s.n_params))}, D_F {' to '.join(map(exactly, s.d_f))}"
         for name, s in forecast.sources.items()
         if name != SCRATCH
     ]
@@ -283,11 +289,20 @@ def _prices(given: argparse.Namespace) -> Prices:
     return Prices(given.price_character, flop, given.price_token, given.served_tokens)
 
 
-def _runs(given: argparse.Namespace) -> pd.DataFrame | None:
-    beside = given.laws / "runs.parquet"
-    if given.runs is None and not beside.is_file():
+def _table(given: argparse.Namespace) -> Path:
+    return given.runs or given.laws / "runs.parquet"
+
+
+def _runs(given: argparse.Namespace, forecast: Forecast) -> pd.DataFrame | None:
+    if given.runs is None and not _table(given).is_file():
         return None
-    runs, set_aside = finished(read_runs(given.runs or beside, renaming(given.rename)))
+    runs, set_aside = finished(read_runs(_table(given), renaming(given.rename)))
+    if is_simulated(runs) != bool(forecast.law.get("simulated")):
+        kinds = ("simulated", "measured") if is_simulated(runs) else ("measured", "simulated")
+        raise PlanError(
+            f"{_table(given)}: its runs are {kinds[0]}, and the law of {given.laws} is {kinds[1]}: the two are never mixed;"
+            " expected the table that the law was fitted to (--runs names it)"
+        )
     if set_aside:
         print(set_aside_sentence(set_aside), file=sys.stderr)
     return runs
@@ -298,6 +313,14 @@ def _compute(runs: pd.DataFrame | None, forecast: Forecast) -> Compute | None:
         return None
     sources = [source for source in forecast.sources if source != SCRATCH]
     return measure_compute(runs, forecast.cells.unit.iloc[0], sources)
+
+
+def _priced(given: argparse.Namespace, runs: pd.DataFrame | None, forecast: Forecast) -> Compute | None:
+    """`_compute`, with the name of the table in front of what is wrong with it."""
+    try:
+        return _compute(runs, forecast)
+    except PlanError as error:
+        raise PlanError(f"{_table(given)}: {error}") from error
 
 
 def document_characters(runs: pd.DataFrame | None) -> float:
@@ -312,6 +335,15 @@ def document_characters(runs: pd.DataFrame | None) -> float:
     return float(whole.d_chars_used.sum() / whole.n_units.sum())
 
 
+def _write(out: Path, answers: dict[str, Any]) -> None:
+    try:
+        write_json(out, answers)
+    except OSError as error:
+        raise SystemExit(
+            f"--out {out}: cannot be written ({error.strerror}); expected the path of a file, e.g. plan.json"
+        ) from error
+
+
 def main(argv: list[str] | None = None) -> None:
     given = _parser().parse_args(argv)
     try:
@@ -319,20 +351,20 @@ def main(argv: list[str] | None = None) -> None:
         forecast = read_forecast(given.laws)
         sizes = tuple(sorted(set(given.n_params or forecast.sizes)))
         asks_for_length = given.documents and not given.document_characters
-        runs = _runs(given) if prices.flop or given.budget or asks_for_length else None
+        runs = _runs(given, forecast) if prices.flop or given.budget or asks_for_length else None
         characters = given.characters
         if given.documents:
             characters = given.documents * (given.document_characters or document_characters(runs))
         question = Question(
             characters, sizes, given.target_loss, prices, given.pretraining_share, given.budget, given.documents
         )
-        compute = _compute(runs, forecast) if prices.flop or given.budget else None
+        compute = _priced(given, runs, forecast) if prices.flop or given.budget else None
         answers = plan(forecast, question, compute)
     except (PlanError, RunsError) as error:
         raise SystemExit(str(error)) from error
-    if given.out:
-        write_json(given.out, as_json(forecast, question, answers))
     print(as_text(forecast, answers))
+    if given.out:
+        _write(given.out, as_json(forecast, question, answers))
 
 
 if __name__ == "__main__":

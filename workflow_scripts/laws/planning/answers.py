@@ -75,7 +75,7 @@ def said(found: dict[str, float | None], text: Callable[[float], str] = people) 
     low, high = (None if found[end] is None else text(found[end]) for end in ("low", "high"))
     middle = "beyond the limits" if found["estimate"] is None else text(found["estimate"])
     if low == high:
-        return middle
+        return middle if low or found["estimate"] is None else f"{middle} (interval unknown)"
     return (
         f"{middle} ({f'at most {high}' if low is None else f'at least {low}' if high is None else f'{low} to {high}'})"
     )
@@ -239,11 +239,14 @@ def _step(row: dict[str, Any], question: Question) -> str:
     opening = f"After {initial(row)}, going to {size(row['larger'])}"
     if worth["estimate"] is None:
         return f"{opening} is worth more characters than the limits of this plan allow to say."
-    unsure = worth["low"] is None or worth["low"] <= 0
+    unsure = ""
+    if worth["low"] is None:
+        unsure = " It may be worth nothing: the lower end of the interval is unknown."
+    elif worth["low"] <= 0:
+        unsure = " It may be worth nothing: the interval holds 0."
     return (
         f"{opening} lowers the loss as much as {said(worth)} more characters beside the {people(question.characters)}:"
-        " the larger model is the better buy if it costs less than they do."
-        + (" It may be worth nothing: the interval holds 0." if unsure else "")
+        f" the larger model is the better buy if it costs less than they do.{unsure}"
     )
 
 

@@ -17,7 +17,8 @@ NEEDED = ("flops", "best_tokens", "pretrain_tokens")
 class Compute:
     """Training FLOPs up to the best point, as the column `flops` counts them, of each source and of `SCRATCH`.
 
-    Means over seeds; linear in (ln N, ln D, ln FLOPs) between runs, and continued as far as a forecast goes.
+    Means over seeds; linear in (ln N, ln D, ln FLOPs) between runs, and continued as far as a forecast goes.  A size with
+    one D takes FLOPs in proportion to D.
     """
 
     n_params: dict[str, np.ndarray]
@@ -44,7 +45,21 @@ class Compute:
         return longer * float(np.exp(log_per_token)) * self.pretrain_tokens[source]
 
     def _at(self, source: str, size: int, d: np.ndarray) -> np.ndarray:
-        return line(self.log_d[source][size], self.log_flops[source][size][None], np.log(d)[None])[0]
+        log_d, log_flops = self.log_d[source][size], self.log_flops[source][size]
+        if len(log_d) == 1:
+            return log_flops + np.log(d) - log_d
+        return line(log_d, log_flops[None], np.log(d)[None])[0]
+
+    def cautions(self) -> list[str]:
+        """What was taken without having been measured."""
+        told = []
+        for source, sizes in self.n_params.items():
+            if alone := [f"{n:,.0f}" for n, log_d in zip(sizes, self.log_d[source], strict=True) if len(log_d) == 1]:
+                told.append(
+                    f"At N = {', '.join(alone)} the runs of {source} have one data size: FLOPs at others are taken in"
+                    " proportion to D."
+                )
+        return told
 
 
 def measure_compute(runs: pd.DataFrame, unit: str, sources: list[str]) -> Compute:
@@ -54,25 +69,34 @@ def measure_compute(runs: pd.DataFrame, unit: str, sources: list[str]) -> Comput
             f"the table of runs has no column {', '.join(missing)}; prices and budgets of training need"
             f" {', '.join(NEEDED)}: FLOPs and tokens presented up to the best point, tokens of pre-training"
         )
-    runs = runs[(runs.unit == unit) & (runs.status == "ok")]
+    runs = runs[runs.status == "ok"]
     compute = Compute({}, {}, {}, {}, {})
     for source in (*sources, SCRATCH):
         arm = "scratch" if source == SCRATCH else "finetune"
-        _add(compute, source, longest_pretraining(runs[(runs.arm == arm) & (runs.init == source)], ["n_params"]))
+        of_source = runs[(runs.arm == arm) & (runs.init == source)]
+        of_unit = of_source[of_source.unit == unit]
+        if of_unit.empty:
+            raise PlanError(
+                f"column unit: no {arm} run of {source} is on {unit}, the sampling unit of the law; found"
+                f" {', '.join(sorted(of_source.unit.unique())) or 'no such run at all'}"
+            )
+        _add(compute, source, longest_pretraining(of_unit, ["n_params"]))
     return compute
 
 
 def _add(compute: Compute, source: str, runs: pd.DataFrame) -> None:
-    """Sizes with one D only are left out; runs whose best weights were the initial ones count as one token."""
+    """Runs whose best weights were the initial ones count as one token."""
     flops, tokens = (runs[name].astype(float) for name in ("flops", "best_tokens"))
-    lines = runs.groupby("n_params").d_chars.nunique()
-    sizes = sorted(lines.index[lines > 1])
-    per_token = (flops.groupby(runs.n_params).sum() / tokens.groupby(runs.n_params).sum()).loc[sizes]
-    if not sizes or not (np.isfinite(flops) & np.isfinite(tokens)).all() or not np.isfinite(per_token).all():
+    known = np.isfinite(flops) & np.isfinite(tokens)
+    per_token = flops.groupby(runs.n_params).sum() / tokens.groupby(runs.n_params).sum()
+    if not known.all() or not np.isfinite(per_token).all():
         raise PlanError(
-            f"columns flops, best_tokens: expected a number for every run of {source}, over two data sizes or more at"
-            f" some n_params; {int((np.isfinite(flops) & np.isfinite(tokens)).sum())} of {len(runs)} runs have both"
+            f"columns flops, best_tokens: expected a number for every run of {source}, and tokens at every n_params;"
+            f" {int(known.sum())} of {len(runs)} runs have both"
         )
+    sizes = list(per_token.index)
+    if len(sizes) == 1:
+        raise PlanError(f"column n_params: the runs of {source} have {sizes[0]:,} only, expected two sizes or more")
     cells = np.maximum(flops, runs.n_params.map(per_token)).groupby([runs.n_params, runs.d_chars]).mean()
     compute.n_params[source] = np.array(sizes, dtype=float)
     compute.log_flops_per_token[source] = np.log(per_token.to_numpy())

@@ -190,14 +190,13 @@ class Forecast:
     def refusal(self, source: str, n_params: float, d_f: float) -> str | None:
         """Why a forecast is refused; None if it is within the limits."""
         limits = self.sources[source]
-        for name, value, (low, high), factor in (
+        for name, value, reach, factor in (
             ("N", n_params, limits.n_params, N_REACH),
             ("D", d_f, limits.d_f, 1.0 if source == SCRATCH else D_F_REACH),
         ):
-            if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
-                beyond = f"a factor {factor:g} beyond" if factor > 1 else "no further than"
+            if beyond := outside(name, value, reach):
                 return (
-                    f"{name} = {people(value)} lies outside {people(low)} to {people(high)}, {beyond} what was measured"
+                    f"{beyond}, {f'a factor {factor:g} beyond' if factor > 1 else 'no further than'} what was measured"
                 )
         return None
 
@@ -252,6 +251,19 @@ def people(value: float) -> str:
         return f"{rounded:,.0f}"
     mantissa, _, exponent = f"{rounded:g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def exactly(value: float) -> str:
+    """As `people`, with all figures: a limit that is rounded would refuse what it promises."""
+    return people(value) if float(f"{value:.3g}") == value else f"{value:,.12g}"
+
+
+def outside(name: str, value: float, limits: tuple[float, float]) -> str | None:
+    """`N = 3,070 lies outside 3,072 to 110,592`; None if it lies within."""
+    low, high = limits
+    if low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
+        return None
+    return f"{name} = {exactly(value)} lies outside {exactly(low)} to {exactly(high)}"
 
 
 def read_forecast(folder: Path, seed: int = 0) -> Forecast:

@@ -49,6 +49,8 @@ def costs(forecast: Forecast, question: Question, compute: Compute | None) -> An
         sentences = _cheapest(question, answered, drawn)
     else:
         sentences = _least_data(question, answered)
+    if question.prices.flop:
+        sentences += compute.cautions()
     return Answer(f"To reach {nats(question.target)} nats per token", sentences, rows, columns)
 
 
@@ -174,6 +176,7 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
         for row in sorted(known, key=lambda row: row["loss"]["estimate"])
         if row["source"] == SCRATCH != best["source"]
     ][:1]
+    sentences += compute.cautions()
     return Answer(title, sentences, rows, columns)
 
 
