@@ -134,6 +134,19 @@ def test_muennighoffs_law_in_both_steps():
     recovered(REPEATED_DATA, REPEATED_DATA.predict(known, **x), x, **known)
 
 
+def test_what_excess_parameters_are_worth_is_not_told_where_no_model_has_any():
+    """Also where the floor lies on its bound: R_N would be what the search began with, with an interval of no width."""
+    random = np.random.default_rng(1)
+    n, unique = 10 ** random.uniform(3.5, 5, 80), 10 ** random.uniform(3.5, 5, 80)
+    x = {"N": n, "U_N": n, "D": unique * 2 ** random.uniform(0, 5, 80), "U_D": unique}
+    surface = {"E": 0.0, "A": 2.9, "B": 15.4, "alpha": 0.11, "beta": 0.1, "R_N": 5.0, "R_D": 12.0}
+    loss = DATA_CONSTRAINED.predict(surface, **x) - 1.0  # as if there were a floor below 0
+    with pytest.raises(LawError, match="do not decide its 7 parameters"):
+        fit(DATA_CONSTRAINED, loss, x)
+    fewer = {name: value for name, value in x.items() if name != "U_N"}
+    assert fit(REPEATED_DATA, loss, fewer).on_bound == ("E",)
+
+
 def test_four_epochs_are_worth_nearly_four_and_sixteen_much_less():
     """Muennighoff et al.: 93 % and 66 % of what as many fresh tokens would be worth (to a few points, as printed)."""
     worth = [float(decayed(np.array(1.0), np.array(epochs), np.array(15.39))) / epochs for epochs in (4.0, 16.0)]

@@ -44,7 +44,8 @@ def useful_size(surface: Parameters, unique: Number) -> Number:
 
 
 def _log_ratio(surface: Parameters) -> Number:
-    return np.log(surface["alpha"] * surface["A"]) - np.log(surface["beta"] * surface["B"])
+    with np.errstate(divide="ignore"):  # where a draw has lost a term, all compute goes to the other
+        return np.log(surface["alpha"] * surface["A"]) - np.log(surface["beta"] * surface["B"])
 
 
 def approach_1(curve: np.ndarray, n: np.ndarray, flops: np.ndarray, loss: np.ndarray) -> Fit:

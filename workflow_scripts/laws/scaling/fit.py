@@ -90,8 +90,7 @@ def fit(
         )
     position, objective = found.position[best : best + 1], float(found.objective[best])
     on_bound = _on_bound(problem, position[0])
-    if not on_bound:
-        _require_decided(problem, position, x)
+    _require_decided(problem, position, on_bound, x)
     close = AGREEMENT * objective + len(y) * EXACT * AGREEMENT
     degrees = len(y) - law.n_parameters
     squares = float((problem.residuals(position) ** 2).sum())
@@ -131,16 +130,25 @@ def _checked(
     return y, x
 
 
+def _names(law: Law) -> tuple[str, ...]:
+    return (*(shape.name for shape in law.shapes), *law.amplitudes)
+
+
 def _on_bound(problem: Problem, position: np.ndarray) -> tuple[str, ...]:
     lower, upper = problem.bounds
-    names = (*(shape.name for shape in problem.law.shapes), *problem.law.amplitudes)
     return tuple(
-        name for name, value, low, high in zip(names, position, lower, upper, strict=True) if not low < value < high
+        name
+        for name, value, low, high in zip(_names(problem.law), position, lower, upper, strict=True)
+        if not low < value < high
     )
 
 
-def _require_decided(problem: Problem, position: np.ndarray, x: Mapping[str, np.ndarray]) -> None:
-    jacobian = problem.jacobian(position)[0]
+def _require_decided(
+    problem: Problem, position: np.ndarray, on_bound: tuple[str, ...], x: Mapping[str, np.ndarray]
+) -> None:
+    """Raises LawError unless the points decide the parameters that lie inside their bounds."""
+    inside = [name not in on_bound for name in _names(problem.law)]
+    jacobian = problem.jacobian(position)[0][:, inside]
     lengths = np.linalg.norm(jacobian, axis=0)
     values = np.linalg.svd(jacobian / np.where(lengths > 0, lengths, 1.0), compute_uv=False)
     if values[-1] < SINGULAR * values[0]:
