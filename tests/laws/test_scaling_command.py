@@ -28,7 +28,7 @@ def command(tmp_path, capsys):
     def run(table: pd.DataFrame, *arguments: str) -> tuple[dict, str]:
         table.to_parquet(tmp_path / "runs.parquet")
         out = tmp_path / "scaling.json"
-        main(["scaling", str(tmp_path / "runs.parquet"), "--out", str(out), "--draws", "60", *arguments])
+        main(["scaling", str(tmp_path / "runs.parquet"), "--out", str(out), "--draws", "100", *arguments])
         return json.loads(out.read_text()), capsys.readouterr().out
 
     return run
@@ -81,7 +81,7 @@ def test_runs_set_aside_and_lost_draws_are_said(runs, command):
     assert "Runs set aside because their status is not ok: 3 failed." in words
     lost = json.loads(json.dumps(result))
     lost["laws"][0]["draws"]["not_converged"] = 7
-    assert "7 of 60 draws did not converge" in sentences(lost)
+    assert "7 of 100 draws did not converge" in sentences(lost)
 
 
 def test_laws_of_fine_tuning_are_those_of_the_longest_pretraining(runs, command):
@@ -187,6 +187,17 @@ def test_counts_are_chosen_and_said(runs, command):
         command(runs.drop(columns="n_params_total"), "--n", "n_params_total")
     with pytest.raises(SystemExit, match="no run has 'page'; expected one of document, excerpt"):
         command(runs, "--unit", "page")
+
+
+def test_another_count_is_renamed_in_both_tables(runs, command, tmp_path):
+    """The learning curves had two columns of one name: a traceback."""
+    curves = simulate_learning_curves(runs)
+    for name, table in (("both", curves), ("one", curves.assign(n_params=curves.n_params_total))):
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    rename = ["--rename", "n_params=n_params_total"]
+    both, alone = (command(runs, *rename, "--curves", str(tmp_path / f"{name}.parquet"))[0] for name in ("both", "one"))
+    assert both == alone
+    assert both["allocations"]
 
 
 def test_the_command_does_not_import_torch():
