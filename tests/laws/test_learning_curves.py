@@ -243,6 +243,26 @@ def test_names_of_runs_are_kept_as_they_are(tmp_path):
     assert set(read_points(tmp_path / "curves.csv", {}).run) == {"NA", "1"}
 
 
+def first_approach(table: pd.DataFrame) -> list[dict]:
+    (case,) = cases(one_pass(table, no_runs(), CHOICE), CHINCHILLA)
+    return envelopes(case, fit(CHINCHILLA, *_known_surface()))[0]["n"]
+
+
+def test_curves_of_several_lengths_at_one_size_and_seed_stay_apart():
+    """Each a run of its own, the shorter ones higher: they were read as one curve that goes up and down."""
+    table = points(seeds=(0,))
+    shorter = table[table.tokens < 20 * table.n_params]
+    shorter = shorter.assign(run=shorter.run + 100, tokens=1.05 * shorter.tokens, loss=1.1 * shorter.loss)
+    both = pd.concat([table, shorter], ignore_index=True)
+    assert [one["n"] for one in first_approach(both)] == pytest.approx([one["n"] for one in first_approach(table)])
+
+
+def test_ends_of_runs_at_one_size_and_seed_are_a_curve():
+    """Runs of several lengths, a row each: the points of a size are what its curve is made of."""
+    table = points(seeds=(0,))
+    assert first_approach(table.assign(run=np.arange(len(table)))) == first_approach(table)
+
+
 def test_points_of_one_run_are_one_group_of_the_bootstrap():
     (case,) = cases(one_pass(points(SIZES[::3], seeds=(0, 1, 2)), no_runs(), CHOICE), CHINCHILLA)
     noisy = case.rows.loss * np.exp(0.01 * np.random.default_rng(0).standard_normal(12)[case.rows.run])
