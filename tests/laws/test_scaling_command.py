@@ -189,6 +189,20 @@ def test_counts_are_chosen_and_said(runs, command):
         command(runs, "--unit", "page")
 
 
+@pytest.mark.parametrize("arm", ["scratch", "finetune"])
+def test_an_arm_without_compute_has_no_frontier(runs, command, arm):
+    """From scratch: NaN in the JSON, a traceback.  Fine-tuned: it was said to lack the FLOPs of its pre-training."""
+    result, words = command(runs.assign(flops=runs.flops.where(runs.arm != arm)))
+    assert not result["frontiers"]
+    assert "no compute frontier of english, D = 20,000: column flops is null for all runs of N = 6,144," in words
+
+
+def test_pre_training_whose_corpus_is_null_is_that_of_the_source(runs, command):
+    words = command(runs.assign(corpus=runs.corpus.where(runs.arm != "pretrain")))[1]
+    assert "pre-training on the source:" in words
+    assert "pre-training on nan" not in words
+
+
 def test_another_count_is_renamed_in_both_tables(runs, command, tmp_path):
     """The learning curves had two columns of one name: a traceback."""
     curves = simulate_learning_curves(runs)
