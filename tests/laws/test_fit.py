@@ -214,6 +214,15 @@ def test_the_number_of_draws_is_an_option(quick, tmp_path):
         main([str(tmp_path / "runs.csv"), *out, "--draws", "7"])
 
 
+@pytest.mark.parametrize("status", ["finished", "OK"])
+def test_runs_that_are_all_set_aside_are_said_to_be(quick, tmp_path, status):
+    """The arms were fine, and "no run of the arm finetune" was all that was said."""
+    quick.assign(status=status).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(SystemExit, match=f"status is not ok: {len(quick)} {status}") as found:
+        main([str(tmp_path / "runs.csv"), "--out", str(tmp_path)])
+    assert "no run of the arm finetune" in str(found.value)
+
+
 def test_a_from_scratch_curve_on_a_bound_is_told(quick, tmp_path, capsys):
     """Flat losses have no power law; D(N) would rest on its absence."""
     flat = (quick.arm == "scratch") & (quick.n_params == 6144)
