@@ -197,6 +197,18 @@ def test_an_arm_without_compute_has_no_frontier(runs, command, arm):
     assert "no compute frontier of english, D = 20,000: column flops is null for all runs of N = 6,144," in words
 
 
+@pytest.mark.parametrize("draws", [-1, 0, 1, 99])
+def test_too_few_draws_for_an_interval_are_refused(runs, command, draws):
+    with pytest.raises(SystemExit, match=f"--draws {draws}: expected 100 draws or more"):
+        command(runs, "--draws", str(draws))
+
+
+def test_a_folder_is_no_file_for_the_results(runs, command, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command(runs, "--out", str(tmp_path))
+    assert f"argument --out: {tmp_path} is a folder, expected the name of a file" in capsys.readouterr().err
+
+
 def test_pre_training_whose_corpus_is_null_is_that_of_the_source(runs, command):
     words = command(runs.assign(corpus=runs.corpus.where(runs.arm != "pretrain")))[1]
     assert "pre-training on the source:" in words
