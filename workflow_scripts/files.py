@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,23 @@ def written(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def folder_to_write(text: str) -> Path:
+    """Of a command's option: a folder, or where one can be made.  Raises ArgumentTypeError."""
+    path = Path(text)
+    if found := next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None):
+        raise ArgumentTypeError(f"{found} is a file, expected a folder or a new name")
+    return path
+
+
+def file_to_write(text: str) -> Path:
+    """Of a command's option: a file, or where one can be made.  Raises ArgumentTypeError."""
+    path = Path(text)
+    if path.is_dir():
+        raise ArgumentTypeError(f"{path} is a folder, expected the name of a file")
+    folder_to_write(str(path.parent))
+    return path
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -116,12 +116,16 @@ class Evaluation(Strict):
     test_tokens: int = Field(gt=0)
 
 
+FEWEST_DRAWS = 100
+"""That the ends of a 95 % interval can be read from."""
+
+
 class Fit(Strict):
     """Which cells enter the fit, decided before the runs (DESIGN: rule 6), and how intervals are made."""
 
     d_f: tuple[Characters, Characters]
     """Smallest and largest D_F (characters) in the fit, both included."""
-    draws: int = Field(1000, ge=100)
+    draws: int = Field(1000, ge=FEWEST_DRAWS)
     seed: int = 0
     infinite_data_tolerance: float = Field(0.01, gt=0, lt=1)
     """D(N) is where the from-scratch loss is within this fraction of its infinite-data limit (paper A, footnote 7)."""

@@ -214,6 +214,31 @@ def test_the_number_of_draws_is_an_option(quick, tmp_path):
         main([str(tmp_path / "runs.csv"), *out, "--draws", "7"])
 
 
+def test_no_draws_are_too_few_and_the_option_is_named(quick, tmp_path):
+    quick.to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(SystemExit, match=r"^--draws 0 cannot be used:"):
+        main([str(tmp_path / "runs.csv"), "--out", str(tmp_path), "--draws", "0"])
+
+
+@pytest.mark.parametrize("status", ["finished", "OK"])
+def test_runs_that_are_all_set_aside_are_said_to_be(quick, tmp_path, status):
+    """The arms were fine, and "no run of the arm finetune" was all that was said."""
+    quick.assign(status=status).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(SystemExit, match=f"status is not ok: {len(quick)} {status}") as found:
+        main([str(tmp_path / "runs.csv"), "--out", str(tmp_path)])
+    assert "no run of the arm finetune" in str(found.value)
+
+
+@pytest.mark.parametrize("below", ["", "laws/quickstart"])
+def test_results_that_cannot_be_a_folder_are_refused_before_the_fit(quick, tmp_path, capsys, below):
+    """A traceback, after the law was computed."""
+    quick.to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "runs.csv"), "--out", str(tmp_path / "runs.csv" / below)])
+    said = f"argument --out: {tmp_path / 'runs.csv'} is a file, expected a folder or a new name"
+    assert said in capsys.readouterr().err
+
+
 def test_a_from_scratch_curve_on_a_bound_is_told(quick, tmp_path, capsys):
     """Flat losses have no power law; D(N) would rest on its absence."""
     flat = (quick.arm == "scratch") & (quick.n_params == 6144)

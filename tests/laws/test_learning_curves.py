@@ -221,13 +221,46 @@ def test_a_curve_enters_at_points_a_factor_apart_its_end_among_them(tmp_path):
     [
         (lambda table: table.drop(columns="tokens"), "no column tokens; learning curves need arm, n_params"),
         (lambda table: table.assign(loss=-1.0), "row 1, column loss: found -1.0, expected a finite, positive number"),
+        (lambda table: table.iloc[:0], "the table has no rows"),
         (lambda table: table.assign(tokens="many"), "row 1, column tokens: found many"),
+        (lambda table: table.assign(batch_tokens="512 x"), "row 1, column batch_tokens: found 512 x"),
+        (lambda table: table.assign(arm="Pretrain"), "row 1, column arm: found Pretrain, expected one of pretrain, "),
+        (lambda table: table.assign(seed=None), "row 1, column seed: found nan, expected a whole number"),
+        (lambda table: table.assign(run=None), r"row 1, column run: found nan, .* \(pretrain, N=6144, seed 0\)"),
+        (lambda table: table.assign(run=table.seed.where(table.index != 2)), "row 3, column run: found nan"),
     ],
 )
 def test_bad_curves_end_with_one_message(tmp_path, change, message):
     change(simulate_learning_curves(simulate_runs())).to_csv(tmp_path / "curves.csv", index=False)
     with pytest.raises(RunsError, match=message):
         read_points(tmp_path / "curves.csv", {})
+
+
+def test_names_of_runs_are_kept_as_they_are(tmp_path):
+    """`NA` is a name too."""
+    table = points(SIZES[:2], seeds=(0,))
+    table.assign(run=table.run.map({0: "NA", 1: "1"})).to_csv(tmp_path / "curves.csv", index=False)
+    assert set(read_points(tmp_path / "curves.csv", {}).run) == {"NA", "1"}
+
+
+def first_approach(table: pd.DataFrame) -> list[dict]:
+    (case,) = cases(one_pass(table, no_runs(), CHOICE), CHINCHILLA)
+    return envelopes(case, fit(CHINCHILLA, *_known_surface()))[0]["n"]
+
+
+def test_curves_of_several_lengths_at_one_size_and_seed_stay_apart():
+    """Each a run of its own, the shorter ones higher: they were read as one curve that goes up and down."""
+    table = points(seeds=(0,))
+    shorter = table[table.tokens < 20 * table.n_params]
+    shorter = shorter.assign(run=shorter.run + 100, tokens=1.05 * shorter.tokens, loss=1.1 * shorter.loss)
+    both = pd.concat([table, shorter], ignore_index=True)
+    assert [one["n"] for one in first_approach(both)] == pytest.approx([one["n"] for one in first_approach(table)])
+
+
+def test_ends_of_runs_at_one_size_and_seed_are_a_curve():
+    """Runs of several lengths, a row each: the points of a size are what its curve is made of."""
+    table = points(seeds=(0,))
+    assert first_approach(table.assign(run=np.arange(len(table)))) == first_approach(table)
 
 
 def test_points_of_one_run_are_one_group_of_the_bootstrap():

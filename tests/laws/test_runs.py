@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.laws.runs import NEEDED, RunsError, check_runs, read_runs
+from workflow_scripts.laws.runs import NEEDED, OPTIONAL_NUMBERS, RunsError, check_runs, finished, read_runs
 from workflow_scripts.laws.simulate import simulate_runs
 
 
@@ -114,9 +114,57 @@ def test_a_duplicated_run_names_both_rows(runs):
         check_runs(frame)
 
 
-def test_an_unknown_suffix_and_a_missing_file_are_refused(tmp_path):
+def test_a_run_that_failed_and_then_went_well_is_one_run(runs):
+    """The row of the failed attempt counted as the same run, and refused the table."""
+    attempt = runs.iloc[[40]].assign(status="failed", test_loss=np.nan)
+    both = check_runs(pd.concat([runs, attempt, attempt], ignore_index=True))
+    assert (both.status == "failed").sum() == 2
+    pd.testing.assert_frame_equal(finished(both)[0].reset_index(drop=True), check_runs(runs), check_dtype=False)
+
+
+@pytest.mark.parametrize("column", sorted(OPTIONAL_NUMBERS))
+def test_text_in_a_column_of_numbers_is_named_with_its_row_and_column(runs, column):
+    """Columns that a law does not need were not looked at: text in them ended in a traceback, somewhere."""
+    frame = runs.astype({column: object})
+    frame.loc[5, column] = "4,000"
+    with pytest.raises(RunsError, match=f"row 6, column {column}: found 4,000, expected a finite number"):
+        check_runs(frame)
+    frame.loc[5, "status"] = "failed"
+    assert check_runs(frame)[column].isna().sum() == frame[column].isna().sum() + 1
+
+
+@pytest.mark.parametrize("column", sorted(OPTIONAL_NUMBERS))
+def test_a_column_of_numbers_may_have_nulls_and_arrive_as_text(runs, column):
+    frame = runs.assign(**{column: runs[column].astype(str).where(runs.index != 5)})
+    pd.testing.assert_series_equal(
+        check_runs(frame)[column], check_runs(runs.assign(**{column: runs[column].where(runs.index != 5)}))[column]
+    )
+
+
+@pytest.mark.parametrize("name", ["NA", "None", "nan", "null"])
+def test_a_source_of_any_name_is_a_source(runs, tmp_path, name):
+    """In CSV, some names were read as null."""
+    named = runs.rename(columns={"init": "source"}).replace({"source": {"english": name}})
+    named.to_csv(tmp_path / "runs.csv", index=False)
+    assert set(read_runs(tmp_path / "runs.csv", {"source": "init"}).init) == {name, "scratch"}
+    named.assign(source=named.source.where(named.index != 5)).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(RunsError, match="row 6, column init: found nan, expected a name"):
+        read_runs(tmp_path / "runs.csv", {"source": "init"})
+
+
+def test_names_of_digits_are_names(runs, tmp_path):
+    """`corpus` 7 in parquet was no name of the source 7."""
+    numbered = runs.assign(corpus=7)
+    assert set(check_runs(numbered).corpus) == {"7"}
+    numbered.to_csv(tmp_path / "runs.csv", index=False)
+    assert set(read_runs(tmp_path / "runs.csv").corpus) == {"7"}
+
+
+def test_an_unknown_suffix_a_folder_and_a_missing_file_are_refused(tmp_path):
     with pytest.raises(RunsError, match="no such file"):
         read_runs(tmp_path / "runs.csv")
+    with pytest.raises(RunsError, match="is a folder, expected a file, .csv or .parquet"):
+        read_runs(tmp_path)
     (tmp_path / "runs.txt").write_text("arm\n")
     with pytest.raises(RunsError, match=r"expected \.csv or \.parquet"):
         read_runs(tmp_path / "runs.txt")

@@ -97,3 +97,12 @@ def test_seeds_of_pre_training_are_compared_although_their_characters_differ():
     runs.loc[pretrain, "d_chars"] += 17 * runs.loc[pretrain, "seed"]
     runs.loc[pretrain, "d_tokens"] = 3_000_000
     assert spread_of(runs, "pretrain", "document") > 0
+
+
+@pytest.mark.parametrize("column", ["d_tokens", "corpus"])
+def test_pre_training_without_tokens_or_corpus_is_checked_by_what_it_has(column):
+    """Nulls there took the rows out of every cell: a traceback after the law was computed."""
+    runs = simulate_runs().assign(corpus="english")
+    without = runs.assign(**{column: runs[column].where(runs.arm != "pretrain")})
+    assert spread_of(without, "pretrain", "document") == pytest.approx(spread_of(runs, "pretrain", "document"))
+    assert verdicts(without)["pretrain losses fall with N"] == verdicts(runs)["pretrain losses fall with N"]

@@ -28,7 +28,7 @@ def command(tmp_path, capsys):
     def run(table: pd.DataFrame, *arguments: str) -> tuple[dict, str]:
         table.to_parquet(tmp_path / "runs.parquet")
         out = tmp_path / "scaling.json"
-        main(["scaling", str(tmp_path / "runs.parquet"), "--out", str(out), "--draws", "60", *arguments])
+        main(["scaling", str(tmp_path / "runs.parquet"), "--out", str(out), "--draws", "100", *arguments])
         return json.loads(out.read_text()), capsys.readouterr().out
 
     return run
@@ -81,7 +81,7 @@ def test_runs_set_aside_and_lost_draws_are_said(runs, command):
     assert "Runs set aside because their status is not ok: 3 failed." in words
     lost = json.loads(json.dumps(result))
     lost["laws"][0]["draws"]["not_converged"] = 7
-    assert "7 of 60 draws did not converge" in sentences(lost)
+    assert "7 of 100 draws did not converge" in sentences(lost)
 
 
 def test_laws_of_fine_tuning_are_those_of_the_longest_pretraining(runs, command):
@@ -187,6 +187,43 @@ def test_counts_are_chosen_and_said(runs, command):
         command(runs.drop(columns="n_params_total"), "--n", "n_params_total")
     with pytest.raises(SystemExit, match="no run has 'page'; expected one of document, excerpt"):
         command(runs, "--unit", "page")
+
+
+@pytest.mark.parametrize("arm", ["scratch", "finetune"])
+def test_an_arm_without_compute_has_no_frontier(runs, command, arm):
+    """From scratch: NaN in the JSON, a traceback.  Fine-tuned: it was said to lack the FLOPs of its pre-training."""
+    result, words = command(runs.assign(flops=runs.flops.where(runs.arm != arm)))
+    assert not result["frontiers"]
+    assert "no compute frontier of english, D = 20,000: column flops is null for all runs of N = 6,144," in words
+
+
+@pytest.mark.parametrize("draws", [-1, 0, 1, 99])
+def test_too_few_draws_for_an_interval_are_refused(runs, command, draws):
+    with pytest.raises(SystemExit, match=f"--draws {draws}: expected 100 draws or more"):
+        command(runs, "--draws", str(draws))
+
+
+def test_a_folder_is_no_file_for_the_results(runs, command, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command(runs, "--out", str(tmp_path))
+    assert f"argument --out: {tmp_path} is a folder, expected the name of a file" in capsys.readouterr().err
+
+
+def test_pre_training_whose_corpus_is_null_is_that_of_the_source(runs, command):
+    words = command(runs.assign(corpus=runs.corpus.where(runs.arm != "pretrain")))[1]
+    assert "pre-training on the source:" in words
+    assert "pre-training on nan" not in words
+
+
+def test_another_count_is_renamed_in_both_tables(runs, command, tmp_path):
+    """The learning curves had two columns of one name: a traceback."""
+    curves = simulate_learning_curves(runs)
+    for name, table in (("both", curves), ("one", curves.assign(n_params=curves.n_params_total))):
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    rename = ["--rename", "n_params=n_params_total"]
+    both, alone = (command(runs, *rename, "--curves", str(tmp_path / f"{name}.parquet"))[0] for name in ("both", "one"))
+    assert both == alone
+    assert both["allocations"]
 
 
 def test_the_command_does_not_import_torch():

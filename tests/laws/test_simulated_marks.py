@@ -53,7 +53,7 @@ def test_so_do_the_words(folders, capsys):
         assert sentences(read_json(laws / "transfer_law.json")).startswith(SIMULATED) is simulated
         plan([str(laws), "--characters", "20000"])
         assert capsys.readouterr().out.startswith(SIMULATED) is simulated
-        command.main([str(laws / "runs.parquet"), "--draws", "20", "--out", str(folders / "scaling.json")])
+        command.main([str(laws / "runs.parquet"), "--draws", "100", "--out", str(folders / "scaling.json")])
         assert capsys.readouterr().out.startswith(SIMULATED) is simulated
         assert read_json(folders / "scaling.json")["simulated"] is simulated
         pairs.main([str(folders / name), "--out", str(folders / "pairs")])

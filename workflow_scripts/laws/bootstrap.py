@@ -24,7 +24,7 @@ from workflow_scripts.laws.effective_data import (
 )
 from workflow_scripts.laws.intervals import Redrawn, read_draws, redraw, with_intervals
 from workflow_scripts.laws.likelihood import Observed
-from workflow_scripts.laws.runs import RunsError, finished
+from workflow_scripts.laws.runs import RunsError, finished, set_aside_sentence
 from workflow_scripts.laws.transfer_law import BestLaw, Design, Law, fit_from_many_starts, fit_law, start_of
 from workflow_scripts.sections import Fit
 
@@ -104,7 +104,10 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     runs, set_aside = finished(runs)
     tuned = runs[runs.arm == "finetune"]
     if missing := [arm for arm in ("finetune", "scratch") if arm not in set(runs.arm)]:
-        raise RunsError(f"column arm: no run of the arm {missing[0]}; the law needs fine-tuned and from-scratch runs")
+        lost = f". {set_aside_sentence(set_aside)}" if set_aside else ""
+        raise RunsError(
+            f"column arm: no run of the arm {missing[0]}; the law needs fine-tuned and from-scratch runs{lost}"
+        )
     main = _main_unit(tuned, unit)
     cells = {name: collect_cells(runs, name) for name in (main, *sorted(set(tuned.unit) - {main}))}
     of_law, *of_units = np.random.SeedSequence(fit.seed).spawn(1 + len(cells))

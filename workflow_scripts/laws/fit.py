@@ -22,7 +22,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from workflow_scripts.experiment import explain
-from workflow_scripts.files import write_json, written
+from workflow_scripts.files import folder_to_write, write_json, written
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.percentiles import in_words
@@ -175,7 +175,7 @@ def _fit_of(text: str | None, draws: int | None, runs: pd.DataFrame) -> Fit:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workflow_scripts.laws fit", description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, help="CSV or parquet, a row a run")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--out", type=folder_to_write, required=True, help="folder for the results")
     parser.add_argument("--fit", help="the section `fit` of a configuration as JSON; default: all fine-tuning sizes")
     parser.add_argument("--unit", help="sampling unit the law is fitted on; default: that with most sizes")
     parser.add_argument("--draws", type=int, metavar="M", help="of the bootstrap; default: those of --fit, or 1000")
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
         fitted = fit_runs(runs, _fit_of(arguments.fit, arguments.draws, runs), arguments.unit)
     except ValidationError as error:
         given = " ".join(
-            f"--{name} {getattr(arguments, name)}" for name in ("fit", "draws") if getattr(arguments, name)
+            f"--{name} {value}" for name in ("fit", "draws") if (value := getattr(arguments, name)) is not None
         )
         raise SystemExit(explain(error, given)) from error
     except RunsError as error:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.files import read_json, written
+from workflow_scripts.files import folder_to_write, read_json, written
 from workflow_scripts.laws.cautions import WIDE_GAP
 from workflow_scripts.laws.percentiles import interval
 from workflow_scripts.laws.runs import SIMULATED, RunsError
@@ -152,7 +152,7 @@ def _table(path: Path) -> pd.DataFrame:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workflow_scripts.laws pairs", description=__doc__.split("\n")[0])
     parser.add_argument("experiments", type=Path, nargs="+", help="results/<experiment>, of two experiments or more")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    parser.add_argument("--out", type=folder_to_write, required=True, help="folder for the tables")
     arguments = parser.parse_args(argv)
     try:
         cells = pd.concat([cells_of(path) for path in arguments.experiments], ignore_index=True)

@@ -15,6 +15,12 @@ import pandas as pd
 
 ARMS = ("pretrain", "zero_shot", "finetune", "scratch")
 NEEDED = ("arm", "init", "n_params", "d_chars", "seed", "test_loss")
+NAMES = ("init", "corpus", "run")
+"""Columns of names that are anybody's choice, `NA` and `None` among them: in CSV, only an empty cell of theirs is null."""
+OPTIONAL_NUMBERS = (
+    *("n_params_total", "d_chars_used", "d_bytes", "d_tokens", "n_units", "test_bits_per_byte"),
+    *("best_tokens", "best_epoch", "batch_tokens", "noise_scale_tokens", "flops", "flops_with_head"),
+)
 LARGEST = 1e18
 """Of counts: far beyond any run, within 64 bits."""
 FLAGS = ("hit_budget", "unstable", "batch_above_noise_scale", "simulated")
@@ -36,29 +42,41 @@ def read_runs(path: str | Path, rename: Mapping[str, str] | None = None) -> pd.D
 
     Returns the table of `check_runs`.  Raises RunsError.
     """
-    path, frame = Path(path), read_frame(path)
-    absent = [name for name in rename or {} if name not in frame.columns]
-    if absent:
+    names = dict(rename or {})
+    frame = read_frame(path, names)
+    if absent := [name for name in names if name not in frame.columns]:
         raise RunsError(f"{path}: cannot rename {', '.join(absent)}; the columns are {', '.join(frame.columns)}")
-    named = dict(rename or {})
-    frame = frame.drop(columns=[name for name in set(named.values()) - set(named) if name in frame.columns])
     try:
-        return check_runs(frame.rename(columns=named))
+        return check_runs(renamed(frame, names))
     except RunsError as error:
         raise RunsError(f"{path}: {error}") from error
 
 
-def read_frame(path: str | Path) -> pd.DataFrame:
-    """CSV or parquet, by suffix, as it is.  Raises RunsError."""
+def read_frame(path: str | Path, names: Mapping[str, str]) -> pd.DataFrame:
+    """CSV or parquet, by suffix, as it is; those that are or are renamed to one of `NAMES`, as text.  Raises RunsError."""
     path = Path(path)
     if not path.is_file():
-        raise RunsError(f"{path}: no such file")
+        raise RunsError(
+            f"{path}: {'is a folder, expected a file, .csv or .parquet' if path.is_dir() else 'no such file'}"
+        )
     if path.suffix not in (".csv", ".parquet"):
         raise RunsError(f"{path}: found the suffix '{path.suffix}', expected .csv or .parquet")
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        text = pd.read_csv(
+            path, usecols=lambda name: names.get(name, name) in NAMES, dtype=str, keep_default_na=False, na_values=[""]
+        )
+        return pd.read_csv(path).assign(**text)
     except (ValueError, OSError) as error:
         raise RunsError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
+
+
+def renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """The columns that are found under their names here; one that already has such a name gives way."""
+    found = {there: here for there, here in names.items() if there in frame.columns}
+    frame = frame.drop(columns=[name for name in set(found.values()) - set(found) if name in frame.columns])
+    return frame.rename(columns=found)
 
 
 def add_rename(parser: argparse.ArgumentParser) -> None:
@@ -79,14 +97,12 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     Losses are nats per token, D is in characters.  Runs with a `status` other than `ok` stay, and need no loss.
     Raises RunsError.
     """
-    missing = [name for name in NEEDED if name not in frame.columns]
-    if missing:
+    require_once(frame)
+    if missing := [name for name in NEEDED if name not in frame.columns]:
         raise RunsError(
             f"no column {', '.join(missing)} among {', '.join(map(str, frame.columns))};"
             f" the laws need {', '.join(NEEDED)} (--rename gives a column its name here)"
         )
-    if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
-        raise RunsError(f"column {', '.join(map(str, twice))} stands in the table more than once")
     if frame.empty:
         raise RunsError("the table has no rows")
     runs = frame.reset_index(drop=True).copy()
@@ -96,11 +112,15 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     for column in FLAGS:
         runs[column] = _booleans(runs, column)
     for column in ("arm", "init", "unit", "status"):
-        _require(runs, runs[column].notna(), column, "a name")
+        require(runs, runs[column].notna(), column, "a name")
         runs[column] = runs[column].astype(str)
-    _require(runs, runs.arm.isin(ARMS), "arm", f"one of {', '.join(ARMS)}")
+    require_arms(runs)
     for column in ("n_params", "d_chars", "seed"):
-        runs[column] = _integers(runs, column)
+        runs[column] = integers(runs, column)
+    if "corpus" in runs.columns:
+        runs["corpus"] = as_text(runs.corpus)
+    for column in (name for name in OPTIONAL_NUMBERS if name in runs.columns):
+        runs[column] = _optional_numbers(runs, column)
     runs["pretrain_tokens"] = _pretrain_tokens(runs)
     if "size" not in runs.columns:
         runs["size"] = runs.n_params.astype(str)
@@ -108,7 +128,7 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
     _check_values(runs)
     _check_one_kind(runs)
     _check_duplicates(runs)
-    return runs.sort_values([*CELL, "seed"], kind="stable").reset_index(drop=True)
+    return runs.sort_values([*CELL, "seed", "status"], kind="stable").reset_index(drop=True)
 
 
 def finished(runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -133,14 +153,14 @@ def longest_pretraining(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def _check_values(runs: pd.DataFrame) -> None:
     zero_shot, tuned = runs.arm == "zero_shot", runs.arm.isin(["zero_shot", "finetune"])
-    _require(runs, runs.n_params > 0, "n_params", "a positive number of non-embedding parameters")
-    _require(runs, ~zero_shot | (runs.d_chars == 0), "d_chars", "0 for the arm zero_shot")
-    _require(runs, zero_shot | (runs.d_chars > 0), "d_chars", "a positive number of characters")
-    _require(runs, ~tuned | (runs.init != "scratch"), "init", "the name of the source that this run starts from")
-    _require(runs, (runs.arm != "scratch") | (runs.init == "scratch"), "init", "'scratch' for the arm scratch")
+    require(runs, runs.n_params > 0, "n_params", "a positive number of non-embedding parameters")
+    require(runs, ~zero_shot | (runs.d_chars == 0), "d_chars", "0 for the arm zero_shot")
+    require(runs, zero_shot | (runs.d_chars > 0), "d_chars", "a positive number of characters")
+    require(runs, ~tuned | (runs.init != "scratch"), "init", "the name of the source that this run starts from")
+    require(runs, (runs.arm != "scratch") | (runs.init == "scratch"), "init", "'scratch' for the arm scratch")
     loss = pd.to_numeric(runs.test_loss, errors="coerce")
     usable = (loss > 0) & np.isfinite(loss)
-    _require(runs, usable | (runs.status != "ok"), "test_loss", "a finite, positive loss in nats per token")
+    require(runs, usable | (runs.status != "ok"), "test_loss", "a finite, positive loss in nats per token")
     runs["test_loss"] = loss.astype(float)
 
 
@@ -159,8 +179,9 @@ def is_simulated(runs: pd.DataFrame) -> bool:
 
 
 def _check_duplicates(runs: pd.DataFrame) -> None:
-    """Rows of `pretrain` are exempt: they carry no source, and two sources may have sets of one size."""
-    cells = runs[runs.arm != "pretrain"]
+    """Rows of `pretrain` are exempt: they carry no source, and two sources may have sets of one size.  So are runs that
+    are set aside: a run that failed may stand beside the same run that went well."""
+    cells = runs[(runs.arm != "pretrain") & (runs.status == "ok")]
     for _, rows in cells[cells.duplicated([*CELL, "seed"], keep=False)].groupby([*CELL, "seed"]):
         first, second = rows.index[:2]
         raise RunsError(
@@ -174,35 +195,60 @@ def _pretrain_tokens(runs: pd.DataFrame) -> pd.Series:
     if "pretrain_tokens" not in runs.columns:
         return pd.Series(0, index=runs.index)
     told = runs.assign(pretrain_tokens=runs.pretrain_tokens.astype(object).where(runs.pretrain_tokens.notna(), 0))
-    return _integers(told, "pretrain_tokens").where(runs.arm.isin(["zero_shot", "finetune"]), 0)
+    return integers(told, "pretrain_tokens").where(runs.arm.isin(["zero_shot", "finetune"]), 0)
 
 
-def _integers(runs: pd.DataFrame, column: str) -> pd.Series:
+def as_text(values: pd.Series) -> pd.Series:
+    """Names that may be numbers as text; nulls as they are."""
+    return values.astype(str).where(values.notna())
+
+
+def require_once(table: pd.DataFrame) -> None:
+    if twice := sorted(set(table.columns[table.columns.duplicated()])):
+        raise RunsError(f"column {', '.join(map(str, twice))} stands in the table more than once")
+
+
+def require_arms(table: pd.DataFrame) -> None:
+    require(table, table.arm.isin(ARMS), "arm", f"one of {', '.join(ARMS)}")
+
+
+def integers(table: pd.DataFrame, column: str) -> pd.Series:
     """Integers that may arrive as 20000.0 or '20000'."""
-    values = pd.to_numeric(runs[column], errors="coerce")
+    values = pd.to_numeric(table[column], errors="coerce")
     size = values.astype(float).abs()
-    _require(runs, np.isfinite(size) & (size == np.floor(size)), column, "a whole number")
-    _require(runs, size < LARGEST, column, f"a whole number below {LARGEST:.0e}")
+    require(table, np.isfinite(size) & (size == np.floor(size)), column, "a whole number")
+    require(table, size < LARGEST, column, f"a whole number below {LARGEST:.0e}")
     return values.astype("int64")
+
+
+def _optional_numbers(runs: pd.DataFrame, column: str) -> pd.Series:
+    """Null where nothing is known; those of runs that are set aside are not looked at."""
+    values = pd.to_numeric(runs[column], errors="coerce")
+    known = values.astype(float)
+    good = np.isfinite(known) & (known >= 0) | runs[column].isna() | (runs.status != "ok")
+    require(runs, good, column, "a finite number, 0 or more, or an empty cell")
+    return values
 
 
 def _booleans(runs: pd.DataFrame, column: str) -> pd.Series:
     known = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
     values = runs[column].astype(str).str.lower().map(known)
-    _require(runs, values.notna(), column, "true or false")
+    require(runs, values.notna(), column, "true or false")
     return values.astype(bool)
 
 
-def _require(runs: pd.DataFrame, good: pd.Series, column: str, expected: str) -> None:
+def require(table: pd.DataFrame, good: pd.Series, column: str, expected: str) -> None:
+    """Raises RunsError with the first row that is not `good`."""
     if not good.all():
         row = int(np.flatnonzero(~good.to_numpy(dtype=bool))[0])
         others = int((~good).sum()) - 1
         more = f" ({others} more rows like it)" if others else ""
         raise RunsError(
-            f"row {row + 1}, column {column}: found {runs.loc[row, column]}, expected {expected}"
-            f" ({_describe(runs.loc[row])}){more}"
+            f"row {row + 1}, column {column}: found {table[column].iloc[row]}, expected {expected}"
+            f" ({_describe(table.iloc[row])}){more}"
         )
 
 
 def _describe(row: pd.Series) -> str:
-    return f"{row['arm']} of {row['init']}, N={row['n_params']}, D={row['d_chars']}, seed {row['seed']}"
+    parts = {"init": " of ", "n_params": ", N=", "d_chars": ", D=", "seed": ", seed "}
+    return str(row["arm"]) + "".join(f"{words}{row[name]}" for name, words in parts.items() if name in row)

@@ -54,12 +54,16 @@ def check_sanity(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _comparable(runs: pd.DataFrame) -> pd.DataFrame:
-    """Cells of pre-training are told apart by tokens and corpus, where the table has them: it is asked for in tokens,
-    which are a few characters more or less from seed to seed, and its `init` does not name the source."""
+    """Cells of pre-training are told apart by tokens and corpus, where a row has them: it is asked for in tokens, which
+    are a few characters more or less from seed to seed, and its `init` does not name the source."""
     others = runs.arm != "pretrain"
     columns = {"d_chars": "d_tokens", "init": "corpus"}
     return runs.assign(
-        **{here: runs[here].where(others, runs[there]) for here, there in columns.items() if there in runs}
+        **{
+            here: runs[here].where(others | runs[there].isna(), runs[there])
+            for here, there in columns.items()
+            if there in runs
+        }
     )
 
 

@@ -68,7 +68,7 @@ Approach = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Fit]
 
 def _judged(number: int, approach: Approach, case: Case, surface: Fit) -> dict[str, Any]:
     n, d = (case.rows[case.columns[name]].to_numpy(float) for name in ("N", "D"))
-    curve = case.rows.groupby([case.columns["N"], "seed"]).ngroup().to_numpy()
+    curve = _curves(case)
     flops = 6 * n * d
     fitted = approach(curve, n, flops, case.rows[case.response].to_numpy())
     entry = {
@@ -92,6 +92,13 @@ def _judged(number: int, approach: Approach, case: Case, surface: Fit) -> dict[s
         "n_factor": float(exact.predict(C=flops.max()) / truth),
     }
     return entry | {"bias": bias, "bias_unknown": None}
+
+
+def _curves(case: Case) -> np.ndarray:
+    """Which curve each point is of: that of its run, or of all runs of its N and seed that are one point each."""
+    rows = case.rows
+    of_run = rows.run.where(rows.groupby("run").run.transform("size") > 1)
+    return rows.groupby([case.columns["N"], "seed", of_run], dropna=False).ngroup().to_numpy()
 
 
 def _first(curve: np.ndarray, n: np.ndarray, flops: np.ndarray, loss: np.ndarray) -> Fit:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from workflow_scripts.files import write_json
+from workflow_scripts.files import file_to_write, write_json
 from workflow_scripts.laws.runs import (
     SIMULATED,
     RunsError,
@@ -34,6 +34,7 @@ from workflow_scripts.laws.scaling.fit import Draws, bootstrap, fit
 from workflow_scripts.laws.scaling.law import LawError
 from workflow_scripts.laws.scaling.learning_curves import SIX_N_D, laws_in_progress, read_points
 from workflow_scripts.laws.scaling.table import Absent, Case, Choice, Race, cases, choose, races
+from workflow_scripts.sections import FEWEST_DRAWS
 
 Result = dict[str, Any]
 
@@ -164,7 +165,7 @@ def _race_line(race: Result) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workflow_scripts.laws scaling", description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, help="CSV or parquet, a row a run")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file for the results")
+    parser.add_argument("--out", type=file_to_write, required=True, help="JSON file for the results")
     parser.add_argument("--curves", type=Path, help="learning curves, CSV or parquet, for laws of training in progress")
     parser.add_argument("--n", default="n_params", choices=["n_params", "n_params_total"], help="the count N is")
     parser.add_argument("--flops", default="flops", choices=["flops", "flops_with_head"], help="the count C is")
@@ -173,6 +174,10 @@ def main(argv: list[str] | None = None) -> None:
     add_rename(parser)
     arguments = parser.parse_args(argv)
     try:
+        if arguments.draws < FEWEST_DRAWS:
+            raise RunsError(
+                f"--draws {arguments.draws}: expected {FEWEST_DRAWS} draws or more, which intervals are read from"
+            )
         names = renaming(arguments.rename)
         runs = read_runs(arguments.runs, names)
         points = None if arguments.curves is None else read_points(arguments.curves, names)

@@ -17,7 +17,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.laws.runs import RunsError, read_frame
+from workflow_scripts.laws.runs import (
+    RunsError,
+    as_text,
+    integers,
+    read_frame,
+    renamed,
+    require,
+    require_arms,
+    require_once,
+)
 from workflow_scripts.laws.scaling.catalogue import (
     CHINCHILLA,
     CRITICAL_BATCH,
@@ -59,21 +68,32 @@ def read_points(path: Path, names: dict[str, str]) -> pd.DataFrame:
 
     `names` (name in the file -> name here) are applied where they are found.  Raises RunsError.
     """
-    frame = read_frame(path).rename(columns=names)
-    if missing := [name for name in NEEDED if name not in frame.columns]:
-        raise RunsError(f"{path}: no column {', '.join(missing)}; learning curves need {', '.join(NEEDED)}")
-    for name in NUMBERS:
-        if name in frame.columns:
-            values = pd.to_numeric(frame[name], errors="coerce").astype(float)
-            optional = name not in NEEDED
-            good = np.isfinite(values) & (values > 0) | (frame[name].isna() & optional)
-            if not good.all():
-                row = int(np.flatnonzero(~good)[0])
-                raise RunsError(
-                    f"{path}: row {row + 1}, column {name}: found {frame[name].iloc[row]}, expected a finite, positive number"
-                )
-            frame[name] = values
-    return _thinned(_with_runs(frame))
+    frame = renamed(read_frame(path, names), names)
+    try:
+        return _thinned(_with_runs(_checked(frame)))
+    except RunsError as error:
+        raise RunsError(f"{path}: {error}") from error
+
+
+def _checked(points: pd.DataFrame) -> pd.DataFrame:
+    require_once(points)
+    if missing := [name for name in NEEDED if name not in points.columns]:
+        raise RunsError(f"no column {', '.join(missing)}; learning curves need {', '.join(NEEDED)}")
+    if points.empty:
+        raise RunsError("the table has no rows")
+    points, read = points.reset_index(drop=True), {}
+    require_arms(points)
+    for name in (name for name in NUMBERS if name in points.columns):
+        read[name] = pd.to_numeric(points[name], errors="coerce").astype(float)
+        unknown = points[name].isna() & (name not in NEEDED)
+        good = np.isfinite(read[name]) & (read[name] > 0)
+        require(points, good | unknown, name, "a finite, positive number")
+    read["seed"] = integers(points, "seed")
+    if "run" in points.columns:
+        require(points, points.run.notna(), "run", "a name of each point's run")
+    for name in (name for name in ("run", "corpus") if name in points.columns):
+        read[name] = as_text(points[name])
+    return points.assign(**read)
 
 
 def ends_of(runs: pd.DataFrame) -> pd.DataFrame:

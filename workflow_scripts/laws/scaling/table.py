@@ -118,7 +118,7 @@ def sources_are_mixed(pretrained: pd.DataFrame) -> bool:
 
 def by_corpus(pretrained: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     if "corpus" in pretrained.columns:
-        yield from pretrained.groupby("corpus", dropna=False)
+        yield from pretrained.groupby(pretrained.corpus.fillna("the source"))
     elif len(pretrained):
         yield "the source", pretrained
 
@@ -201,13 +201,18 @@ def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
     if not pairs:
         yield Absent("compute frontier", "any arm", "no D has from-scratch and fine-tuned runs at two sizes or more")
     for source, d, scratch, tuned in pairs:
+        of, trained = f"{source}, D = {d:,}", pd.concat([scratch, tuned])
+        if unknown := [f"{n:,}" for n in sorted(set(trained.n_params[trained[choice.flops].isna()]))]:
+            why = f"column {choice.flops} is null for all runs of N = {', '.join(unknown)}, from scratch or fine-tuned"
+            yield Absent("compute frontier", of, why)
+            continue
         reference = compute_frontier(scratch[choice.flops], scratch.test_loss)
         pretraining = tuned.n_params.map(_pretraining_flops(runs, source, choice))
         for counted in (False, True):
             flops = tuned[choice.flops] + pretraining if counted else tuned[choice.flops]
             if flops.isna().any():
                 why = "not every size has the FLOPs of its pre-training, or the column corpus does not name the source"
-                yield Absent("compute frontier with pre-training", f"{source}, D = {d:,}", why)
+                yield Absent("compute frontier with pre-training", of, why)
                 continue
             own = compute_frontier(flops, tuned.test_loss)
             yield Race(source, d, counted, reference, own, crossover(reference, own))
