@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.files import write_json
+from workflow_scripts.files import file_to_write, write_json
 from workflow_scripts.laws.planning.answers import Answer, Prices, Question, exchange, percent, pilot, reach
 from workflow_scripts.laws.planning.compute import Compute, measure_compute
 from workflow_scripts.laws.planning.forecast import (
@@ -273,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pretraining-share", type=_share, default=1.0, help="charged here; 0: the weights exist")
     parser.add_argument("--budget", type=_positive, metavar="FLOPS", help="of pre-training and fine-tuning")
     parser.add_argument("--runs", type=Path, help="table of runs; default: LAWS/runs.parquet if it is there")
-    parser.add_argument("--out", type=Path, help="the answers as JSON")
+    parser.add_argument("--out", type=file_to_write, help="the answers as JSON")
     add_rename(parser)
     return parser
 
@@ -335,15 +335,6 @@ def document_characters(runs: pd.DataFrame | None) -> float:
     return float(whole.d_chars_used.sum() / whole.n_units.sum())
 
 
-def _write(out: Path, answers: dict[str, Any]) -> None:
-    try:
-        write_json(out, answers)
-    except OSError as error:
-        raise SystemExit(
-            f"--out {out}: cannot be written ({error.strerror}); expected the path of a file, e.g. plan.json"
-        ) from error
-
-
 def main(argv: list[str] | None = None) -> None:
     given = _parser().parse_args(argv)
     try:
@@ -364,7 +355,7 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(str(error)) from error
     print(as_text(forecast, answers))
     if given.out:
-        _write(given.out, as_json(forecast, question, answers))
+        write_json(given.out, as_json(forecast, question, answers))
 
 
 if __name__ == "__main__":
