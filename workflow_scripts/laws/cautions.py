@@ -44,8 +44,8 @@ def cautions(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[
         if decades < ENOUGH_DECADES[name] - 1e-9:
             yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
     yield from limits(fitted, fit.source, cells)
-    if fit.source in fitted.p_not_converged:
-        yield f"The law with an exponent of P did not converge from any start: {ADVICE}."
+    if fit.source in fitted.without_p:
+        yield fitted.without_p[fit.source].words
     if fit.best.status != "ok":
         yield f"The optimum is {fit.best.status}: the coefficients are not to be trusted; more cells or sizes are needed."
     if fit.squares > LARGE_MISFIT * fit.expected_squares and fit.extra_deviation > 0:
@@ -74,9 +74,11 @@ def _unsure_draws(summary: dict[str, Any]) -> Iterator[str]:
 
 def _prediction(summary: dict[str, Any]) -> Iterator[str]:
     for axis, name in {"size": "largest_size", "D_F": "largest_d_f"}.items():
-        miss, status = summary[f"{name}_error_factor"], summary["predictions"][name]["status"]
+        found = summary["predictions"][name]
+        miss, status = found["error_factor"], found["status"]
         if miss is None:
-            why = "" if status == "ok" else f": the fit to those is {status}"
+            unmeasured = ": all its D_E are limits" if found["d_e_error_factor"] is None else ""
+            why = unmeasured if status == "ok" else f": the fit to those {status_in_words(status)}"
             yield f"The largest {axis} could not be predicted from the smaller ones{why}."
             continue
         if miss > LARGE_MISS:
@@ -107,6 +109,10 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
         if factor is None or factor > WIDE_REACH:
             spans = "without limit" if factor is None or factor > 1e6 else f"a factor {factor:.2g}"
             yield f"Ten times beyond the largest {axis} of the fit, the 95 % interval of D_T spans {spans}."
+
+
+def status_in_words(status: str) -> str:
+    return f"has {status}" if status == "too few cells" else f"is {status}"
 
 
 def _lost_refits(laws: dict[str, Any], where: str) -> Iterator[str]:

@@ -126,13 +126,9 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
     held_out = {}
     for name, fold in (folds | {"each_cell": np.eye(len(chosen), dtype=bool)}).items():
         found = maximise(terms, np.where(fold, np.inf, deviation), observed.repeated(len(fold)), start)
-        known = [np.linalg.matrix_rank(terms.values[~one]) == len(names) for one in fold]
-        predicted = np.where(
-            np.array(known)[:, None], loss_at(cells, chosen, terms.log_d_e(found.coefficients)), np.nan
-        )
-        held_out[name] = held_out_error(
-            predicted, measured, fold & ~at_budget, found.converged, found.on_bound.any(axis=1)
-        )
+        predicted = loss_at(cells, chosen, terms.log_d_e(found.coefficients))
+        fitted, on_a_bound = found.converged | found.undefined, found.on_bound.any(axis=1)
+        held_out[name] = held_out_error(predicted, measured, fold & ~at_budget, fitted, on_a_bound)
     return {
         "exponents": {
             name: interval(start[i], drawn[:, i], refits.on_bound[:, i] < 0, refits.on_bound[:, i] > 0)

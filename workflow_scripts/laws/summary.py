@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.laws.alternatives import compare
-from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, NoLaw, SourceFit
+from workflow_scripts.laws.bootstrap import Fitted, NoLaw, SourceFit, enough_cells
 from workflow_scripts.laws.cautions import cautions, limits
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.estimators import Estimate, estimates
@@ -295,9 +295,10 @@ def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
     result = {"left_out": float(axis.max()), "n_cells": int(held_out.sum())}
     missing = {"d_t_factor": None, "error_factor": None, "d_e_error_factor": None}
     design = fit.design.take(kept)
-    if kept.sum() < FEWEST_CELLS or min(len(np.unique(design.d_f)), len(np.unique(design.n_params))) < 2:
+    observed = fit.observed.take(kept)
+    if not enough_cells(design, observed.side[0] == 0):
         return result | missing | {"status": "too few cells", "starts": None}
-    best = fit_from_many_starts(design, fit.observed.take(kept))
+    best = fit_from_many_starts(design, observed)
     result |= {"status": best.status, "starts": {"tried": best.starts, "agreed": best.agreed}}
     if best.status == "not converged":
         return result | missing

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from workflow_scripts.laws.cautions import status_in_words
 from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, PlanError, interval, people
 from workflow_scripts.laws.planning.pilot import pilots
 
@@ -267,13 +268,16 @@ def pilot(forecast: Forecast) -> Answer:
     }
     sentences = [_pilot_sentence(row) for row in rows if row["predicts"] == "the largest set"]
     sentences += [
-        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes is {found['status']}"
-        f" ({found['starts']['agreed']} of {found['starts']['tried']} starts agree): "
+        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes {status_in_words(found['status'])}{_agreed(found['starts'])}: "
         + ("it predicts nothing." if not found["missed"] else "its cells are too few or too alike.")
         for source, found in tried
         if found["status"] != "ok"
     ]
     return Answer("How far a pilot carries", sentences or ["Too few data sizes to set a pilot apart."], rows, columns)
+
+
+def _agreed(starts: dict[str, int] | None) -> str:
+    return "" if starts is None else f" ({starts['agreed']} of {starts['tried']} starts agree)"
 
 
 def _pilot_sentence(row: dict[str, Any]) -> str:

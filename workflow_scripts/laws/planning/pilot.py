@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.laws.bootstrap import extra_scatter
+from workflow_scripts.laws.bootstrap import enough_cells, extra_scatter
 from workflow_scripts.laws.percentiles import held
 from workflow_scripts.laws.planning.forecast import Forecast
 from workflow_scripts.laws.transfer_law import Design, Observed, fit_from_many_starts, fit_law, start_of
@@ -32,8 +32,9 @@ def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any
     Each has its `d_f` and `n_params`, `largest_d_f` (all data), and under `missed` a row for what is predicted, `the
     rest` and `the largest set`: `n_cells`, the typical factor of D_E (exp of the root mean square of ln D_E), the
     typical error of the loss in nats, the mean error of the loss (positive: the pilot promised too much), and
-    `inside`, the cells within the pilot's own 95 % interval.  `status` is that of the pilot's fit; one that did not
-    converge has missed nothing, because it says nothing.  Empty if there are fewer than 3 data sizes.
+    `inside`, the cells within the pilot's own 95 % interval.  `status` is that of the pilot's fit, or `too few cells`
+    (`enough_cells`), with `starts` null; one that did not converge or has too few cells has missed nothing, because it
+    says nothing.  Empty if there are fewer than 3 data sizes.
     """
     cells = forecast.cells[(forecast.cells.source == source) & ~forecast.cells.upper_bound]
     all_d_f = np.sort(cells.d_f.unique()).astype(float)
@@ -44,7 +45,7 @@ def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any
     found = []
     for chosen in dict.fromkeys((tuple(sizes), tuple(sizes[:FEW_SIZES]))):
         inside = cells.d_f.isin(d_f) & cells.n_params.isin(chosen)
-        if len(chosen) >= 2 and inside.sum() >= 4:
+        if len(chosen) >= 2:
             pilot = {"d_f": d_f, "largest_d_f": float(all_d_f[-1]), "n_params": [float(n) for n in chosen]}
             found.append(pilot | _predict(forecast, cells, inside.to_numpy(), np.random.default_rng(seed)))
     return found
@@ -67,6 +68,8 @@ def _predict(
     """
     design, observed = _observe(forecast, cells)
     seen = observed.take(inside)
+    if not enough_cells(design.take(inside), seen.side[0] == 0):
+        return {"status": "too few cells", "starts": None, "draws_unknown": 0, "missed": {}}
     best = fit_from_many_starts(design.take(inside), seen).law
     extra = extra_scatter(design.take(inside), seen, best, np.diag(design.deviation[inside] ** 2))[2]
     design = replace(design, deviation=np.hypot(design.deviation, extra))
