@@ -1,5 +1,7 @@
 """What the cells do not decide is not reported as found: too many limits, held-out limits, draws on a bound, no noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +10,8 @@ from workflow_scripts.laws.bootstrap import fit_runs
 from workflow_scripts.laws.likelihood import Observed, maximise
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import simulate_runs
-from workflow_scripts.laws.summary import summarise
-from workflow_scripts.laws.transfer_law import Design, fit_from_many_starts, fit_law, missed_factor
+from workflow_scripts.laws.summary import coefficients, summarise
+from workflow_scripts.laws.transfer_law import Design, Law, fit_from_many_starts, fit_law, missed_factor
 from workflow_scripts.sections import Fit
 
 RULE = Fit(d_f=(6000, 60000), draws=100)
@@ -98,3 +100,32 @@ def test_a_largest_size_of_limits_is_told():
     law = summarise(fit_runs(check_runs(runs), RULE))["sources"]["english"]
     assert law["largest_size_error_factor"] is None
     assert "The largest size could not be predicted from the smaller ones: all its D_E are limits." in law["warnings"]
+
+
+def test_draws_on_a_bound_are_known_only_beyond_it():
+    """alpha and beta of draws whose level lay on a bound were taken as found, with intervals of no width."""
+    draws = Law(
+        ln_k=np.full(100, 2.0),
+        alpha=np.linspace(0.2, 0.4, 100),
+        beta=np.full(100, 0.3),
+        objective=np.zeros(100),
+        converged=np.ones(100, dtype=bool),
+        on_bound=np.zeros((100, 3), dtype=int),
+    )
+    known = coefficients(draws.take(0), draws)
+    assert (known["beta"]["low"], known["beta"]["high"]) == (0.3, 0.3)
+    for place, side, alpha in (
+        (0, 1, (None, None)),
+        (1, 1, ("low", None)),
+        (1, -1, (None, "high")),
+        (2, 1, (None, None)),
+    ):
+        on_bound = np.zeros((100, 3), dtype=int)
+        on_bound[:10, place] = side
+        found = coefficients(draws.take(50), replace(draws, on_bound=on_bound))
+        assert found["ln_k"]["low"] is found["ln_k"]["high"] is found["k"]["low"] is found["k"]["high"] is None
+        ends = (found["alpha"]["low"] and "low", found["alpha"]["high"] and "high")
+        assert ends == alpha
+        assert found["beta"]["high"] is None
+        assert (found["beta"]["low"] is None) == (place != 2)
+        assert found["beta"]["estimate"] == 0.3

@@ -13,7 +13,7 @@ from workflow_scripts.laws.bootstrap import Fitted, NoLaw, SourceFit, enough_cel
 from workflow_scripts.laws.cautions import cautions, limits
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.estimators import Estimate, estimates
-from workflow_scripts.laws.percentiles import FEW_UNKNOWN, ends, finite, interval
+from workflow_scripts.laws.percentiles import FEW_UNKNOWN, ends, finite, interval, told
 from workflow_scripts.laws.scaling.compute import data_multiplier
 from workflow_scripts.laws.sources import across_sources
 from workflow_scripts.laws.transfer_law import Law, fit_from_many_starts, missed_factor
@@ -160,20 +160,16 @@ def _covariance(draws: Law) -> dict[str, Any]:
 def coefficients(law: Law, draws: Law) -> dict[str, Any]:
     """Estimates and intervals, null where the law did not converge; draws that did not may lie anywhere.
 
-    ln k falls with the exponents at a given level, so their bounds limit it crosswise.
+    An exponent on a bound lies beyond it; everything else of that draw is unknown (ln k has no bound of its own).
     """
     names = COEFFICIENTS + (() if law.gamma is None else ("gamma",))
-    level, *exponents = draws.on_bound.T
-    below = {"ln_k": (level < 0) | np.any([e > 0 for e in exponents], axis=0)}
-    above = {"ln_k": (level > 0) | np.any([e < 0 for e in exponents], axis=0)}
-    below |= {name: e < 0 for name, e in zip(names[1:], exponents, strict=True)}
-    above |= {name: e > 0 for name, e in zip(names[1:], exponents, strict=True)}
+    beyond = dict(zip(names, draws.on_bound.T, strict=True)) | {"ln_k": np.zeros(len(draws.ln_k))}
     found = {name: np.where(law.converged, getattr(law, name), np.nan)[0] for name in names}
-    drawn = {name: np.where(draws.converged, getattr(draws, name), np.nan) for name in names}
+    known = dict(zip(names, told(draws.converged, draws.on_bound).T, strict=True)) | {"ln_k": draws.known}
+    drawn = {name: np.where(known[name], getattr(draws, name), np.nan) for name in names}
     with np.errstate(over="ignore"):
-        found["k"], drawn["k"] = np.exp(found["ln_k"]), np.exp(drawn["ln_k"])
-    below["k"], above["k"] = below["ln_k"], above["ln_k"]
-    return {name: interval(found[name], drawn[name], below[name], above[name]) for name in ("k", *names)}
+        found["k"], drawn["k"], beyond["k"] = np.exp(found["ln_k"]), np.exp(drawn["ln_k"]), beyond["ln_k"]
+    return {name: interval(found[name], drawn[name], beyond[name] < 0, beyond[name] > 0) for name in ("k", *names)}
 
 
 def _effective_data(fitted: Fitted, source: str) -> dict[str, Any]:
