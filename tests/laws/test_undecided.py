@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.bootstrap import Fitted, fit_runs
+from workflow_scripts.laws.fit import write_results
 from workflow_scripts.laws.likelihood import Observed, maximise
+from workflow_scripts.laws.plan import interval_sentences, plan
+from workflow_scripts.laws.planning.answers import Question
+from workflow_scripts.laws.planning.forecast import interval, read_forecast
+from workflow_scripts.laws.planning.pilot import pilots
 from workflow_scripts.laws.runs import check_runs
-from workflow_scripts.laws.simulate import simulate_runs
+from workflow_scripts.laws.simulate import Planted, simulate_runs
 from workflow_scripts.laws.summary import coefficients, summarise
 from workflow_scripts.laws.transfer_law import Design, Law, fit_from_many_starts, fit_law, missed_factor
 from workflow_scripts.sections import Fit
@@ -129,3 +134,65 @@ def test_draws_on_a_bound_are_known_only_beyond_it():
         assert found["beta"]["high"] is None
         assert (found["beta"]["low"] is None) == (place != 2)
         assert found["beta"]["estimate"] == 0.3
+
+
+@pytest.fixture(scope="module")
+def unknown_noise() -> Fitted:
+    """One seed, and as many from-scratch D as a curve has parameters: nothing tells the noise."""
+    runs = simulate_runs(document_size=None, seeds=(0,), scratch=(6_000, 60_000, 600_000))
+    code = simulate_runs(document_size=None, seeds=(0,), scratch=(6_000, 60_000, 600_000), source="code")
+    fitted = fit_runs(check_runs(pd.concat([runs, code[code["init"] == "code"]])), RULE)
+    assert not fitted.cells[fitted.unit].noise.known
+    return fitted
+
+
+def test_without_noise_a_law_has_estimates_and_no_intervals(unknown_noise):
+    """Draws of 1e-7 nats gave intervals of 95 % that held 75 to 80 %, and the JSON stated 1e-7 nats."""
+    found = summarise(unknown_noise)
+    law = found["sources"]["english"]
+    for one in (law, *law["estimators"].values()):
+        for name in ("k", "ln_k", "alpha", "beta"):
+            assert one[name]["estimate"] is not None
+            assert one[name]["low"] is one[name]["high"] is None
+    assert law["alpha"]["estimate"] == pytest.approx(0.3, abs=0.2)
+    assert law["draws"] == {"number": 100, "not_converged": 0, "undefined": 100, "on_a_bound": 0}
+    assert law["covariance"]["matrix"] is law["reach"]["d_f"]["interval_factor_at_10x"] is None
+    assert law["lack_of_fit"]["expected_from_seed_noise"] is law["alternatives"]["rms_of_seed_noise"] is None
+    noise = found["noise"]["nats_per_token"]
+    assert set(noise.values()) == {None}
+    for tested in found["across_sources"]["differences"].values():
+        assert tested["p_value_of_shared"] is None
+    told = law["warnings"]
+    assert (
+        "One seed a cell, and no from-scratch curve of more than 3 points: nothing tells the noise, so no interval is known;"
+        " a second seed or a fourth from-scratch d_chars is needed."
+    ) in told
+    assert not any("scatter" in words or "draws" in words or "holds 0" in words for words in told)
+
+
+def test_a_plan_without_noise_has_forecasts_and_no_intervals(unknown_noise, tmp_path):
+    write_results(check_runs(simulate_runs(document_size=None)), unknown_noise, tmp_path)
+    assert pd.read_parquet(tmp_path / "draws.parquet")[["ln_k", "alpha", "beta"]].isna().all(axis=None)
+    forecast = read_forecast(tmp_path)
+    for source in ("english", "scratch"):
+        found = interval(forecast.loss(source, 24_576, 20_000))
+        assert found["estimate"] > 0
+        assert found["low"] is found["high"] is None
+    told = plan(forecast, Question(20_000.0, (24_576.0, 55_296.0)))
+    assert all("nan" not in sentence for answer in told for sentence in answer.sentences)
+    lacks = interval_sentences(forecast)
+    assert any("by an unknown amount, so no interval is known" in sentence for sentence in lacks["lacks"])
+    for pilot in pilots(forecast, "english"):
+        assert pilot["draws_unknown"] == 1000
+        assert pilot["missed"]["the rest"]["inside"] is None
+
+
+def test_draws_with_too_few_cells_are_told_as_such():
+    """Five of 30 cells lie inside the curve, and fewer in some draws."""
+    scratch = (6_000, 10_000, 20_000, 35_000, 60_000, 100_000)
+    runs = simulate_runs(planted=Planted(k=900.0, alpha=0.23, beta=0.28), document_size=None, scratch=scratch)
+    law = summarise(fit_runs(check_runs(runs), RULE))["sources"]["english"]
+    undefined = law["draws"]["undefined"]
+    assert undefined > 2
+    assert law["draws"]["not_converged"] == 0
+    assert any(s.startswith(f"In {undefined} of 100 draws too few cells lie inside") for s in law["warnings"])

@@ -48,7 +48,7 @@ def compare(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
     laws |= {name: _law_of_loss(law, losses, fit, scored) for name, law in losses.laws().items()}
     return {
         "n_cells": int(scored.sum()),
-        "rms_of_seed_noise": float(np.sqrt(noise[scored].mean())) if scored.any() else None,
+        "rms_of_seed_noise": float(np.sqrt(noise[scored].mean())) if scored.any() and cells.noise.known else None,
         "laws": laws,
     }
 

@@ -53,6 +53,7 @@ class SourceFit:
     extra_deviation: float
     """Of ln D_E about the law, beyond the noise of seeds."""
     drawn: Observed
+    """All NaN where nothing tells the noise, and so are `draws`, here and of every estimator."""
     draws: Law
     parametric: Observed | None
     """D_E by power laws through the from-scratch curves; None where a curve has too few points."""
@@ -238,14 +239,17 @@ def _fit_source(
         design = replace(design, deviation=np.hypot(design.deviation, extra))
         best = fit_from_many_starts(design, observed)
     scatter = extra * slope * random.standard_normal((len(redrawn.tuned_loss), len(slope)))
-    interpolated, powers = read_draws(cells, redrawn, scatter)
-    drawn = observe(cells, interpolated, chosen, upper)
-    draws = fit_law(design, drawn, start_of(best.law, design))
     laws = [curve.power_law(cells.scratch.test_loss.to_numpy()[curve.points]) for curve in cells.curves]
     parametric = parametric_data(cells, laws, tuned)
-    read = [each and observe(cells, each, chosen, upper) for each in (parametric, powers)]
+    interpolated, powers = read_draws(cells, redrawn, scatter)
+    drawn, parametric, powers = (
+        each and observe(cells, each, chosen, upper) for each in (interpolated, parametric, powers)
+    )
+    if not cells.noise.known:
+        drawn, powers = drawn.unknown(), powers and powers.unknown()
+    draws = fit_law(design, drawn, start_of(best.law, design))
     source = here.source.iloc[0]
-    return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws, *read)
+    return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws, parametric, powers)
 
 
 def _design(here: pd.DataFrame, deviation: np.ndarray, axis_p: bool) -> Design:

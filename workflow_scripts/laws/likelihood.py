@@ -27,7 +27,7 @@ AGREEMENT = 1e-6
 
 @dataclass(frozen=True)
 class Observed:
-    """ln D_E (draws, cells), or its limit where `side` is +1 (D_E lies above it) or -1 (below it)."""
+    """ln D_E (draws, cells), NaN where unknown, or its limit where `side` is +1 (D_E lies above it) or -1 (below it)."""
 
     log_d_e: np.ndarray
     side: np.ndarray
@@ -37,6 +37,9 @@ class Observed:
 
     def draws(self, chosen: np.ndarray) -> Observed:
         return Observed(self.log_d_e[chosen], self.side[chosen])
+
+    def unknown(self) -> Observed:
+        return Observed(np.full(self.log_d_e.shape, np.nan), self.side)
 
     def repeated(self, times: int) -> Observed:
         """One data set, `times` over."""

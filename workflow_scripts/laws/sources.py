@@ -73,7 +73,7 @@ def _pair(pair: dict[str, Any]) -> str:
 
 def _verdict(p: float | None) -> str:
     if p is None:
-        return "whether they share it is unknown, because too many draws end on a bound of the search"
+        return "whether they share it is unknown, because too few draws are known"
     return f"{'the runs contradict that all sources' if p < SIGNIFICANT else 'they may'} share it (p = {p:.2g})"
 
 

@@ -33,7 +33,6 @@ def summarise(fitted: Fitted, renamed: Mapping[str, str] | None = None) -> dict[
     `renamed` (name here -> name in the table): what a user's own column counts, only they know.
     """
     cells = fitted.cells[fitted.unit]
-    zero_shot, degrees = cells.noise.zero_shot
     sources = {law.source: _source(fitted, law) for law in fitted.laws}
     sources |= {source: _without_law(fitted, source, why) for source, why in fitted.without_law.items()}
     return {
@@ -44,7 +43,7 @@ def summarise(fitted: Fitted, renamed: Mapping[str, str] | None = None) -> dict[
         "conventions": CONVENTIONS
         | {what: f"the column {renamed[name]}" for what, name in COUNTED.items() if name in (renamed or {})},
         "noise": {
-            "nats_per_token": cells.noise.deviations() | {"zero_shot": zero_shot if degrees else None},
+            "nats_per_token": cells.noise.stated(),
             "from_seeds": cells.noise.from_seeds,
             "pretrain_seeds": cells.pretrain_seeds,
             "seeds": "pooled: losses are means over the seeds of a cell",
@@ -126,7 +125,7 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         "data_multiplier": [_multiplier(fit, n) for n in (fit.design.n_params.min(), fit.design.n_params.max())],
         "lack_of_fit": {
             "weighted_squares": fit.squares,
-            "expected_from_seed_noise": fit.expected_squares,
+            "expected_from_seed_noise": fit.expected_squares if fitted.cells[fitted.unit].noise.known else None,
             "extra_deviation_of_ln_d_e": fit.extra_deviation,
         },
         "effective_data": _effective_data(fitted, fit.source),
@@ -144,7 +143,8 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
 def _count(draws: Law) -> dict[str, int]:
     return {
         "number": len(draws.ln_k),
-        "not_converged": int((~draws.converged).sum()),
+        "not_converged": int((~draws.converged & np.isfinite(draws.ln_k)).sum()),
+        "undefined": int(np.isnan(draws.ln_k).sum()),
         "on_a_bound": int(draws.on_bound.any(axis=1).sum()),
     }
 
