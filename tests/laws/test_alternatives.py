@@ -145,7 +145,7 @@ def test_a_rival_that_ends_on_a_bound_is_warned_of():
     """Its errors stood beside the others' as if they were as good."""
     runs = simulate_runs(noise=QUIET, document_size=None)
     tuned = runs.arm == "finetune"
-    runs.loc[tuned, "test_loss"] = 3.0 + 0.4 * (runs.n_params / 6144) ** -2.5
+    runs.loc[tuned, "test_loss"] = 3.3 + 0.4 * (runs.n_params / 6144) ** -2.5
     law = alternatives_of(runs)
     zhang = law["alternatives"]["laws"]["zhang"]
     assert zhang["status"] == "on a bound"
@@ -198,3 +198,14 @@ def test_the_law_without_p_is_that_of_the_largest():
     alone = fit_runs(check_runs(runs[runs.pretrain_tokens.isna() | (runs.pretrain_tokens == 16_000_000)]), RULE)
     assert fitted.laws[0].best.law.beta[0] == pytest.approx(alone.laws[0].best.law.beta[0], abs=0.01)
     assert alone.with_p == {}
+
+
+def test_a_law_over_p_that_cells_do_not_decide_is_not_fitted():
+    """Where each N has its own P, the exponents of N and P are one: 36 starts agreed, each where it began."""
+    runs = simulate_runs(document_size=None, pretrain_tokens=P[0])
+    runs.loc[runs.pretrain_tokens.notna(), "pretrain_tokens"] = 100 * runs.n_params
+    fitted = fit_runs(check_runs(runs), RULE)
+    assert fitted.with_p == {}
+    (law,) = summarise(fitted)["sources"].values()
+    assert law["status"] == "ok"
+    assert any(s.startswith("No law with an exponent of P was fitted: its 4 coefficients") for s in law["warnings"])

@@ -69,3 +69,12 @@ def test_without_a_planted_truth_it_says_what_to_add(tmp_path, config):
     path.write_text(yaml.safe_dump(config))
     with pytest.raises(SystemExit, match="no key `simulated`.*english: {k: 40"):
         design.main(["--configfile", str(path), "--out", str(tmp_path / "design.csv")])
+
+
+def test_a_design_without_a_law_or_an_interval_is_not_good_enough(config):
+    """All cells lie beyond the curve: no law is fitted, which was an error, and unknown ends were left out of the median."""
+    beyond = {"laws": {"english": {"k": 1e6, "alpha": 0.3, "beta": 0.3}}}
+    table = design.compare(Experiment.parse(config | {"simulated": beyond}, "here"), [2], 0.02, 1, workers=1)
+    assert (table.censored == 1).all()
+    assert np.isinf(table.alpha_half_width).all()
+    assert not table.reached.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,3 +61,13 @@ def test_a_pilot_that_does_not_converge_says_so_and_how_many_starts_agree(tmp_pa
 def test_a_grid_without_a_hundredth_of_the_data_takes_its_two_smallest_sizes():
     assert _nearest(np.array([6e3, 1e4, 2e4]), 6e4) == [6e3, 1e4]
     assert _nearest(np.array([1e3, 1e4, 2e4]), 1e5) == [1e3, 1e4]
+
+
+def test_a_pilot_of_limits_predicts_nothing(tmp_path):
+    """Its fit was `ok`, and its law where the search began."""
+    forecast = _forecast(tmp_path)
+    small = forecast.cells.d_f <= 10_000
+    limits = replace(forecast, cells=forecast.cells.assign(lower_bound=forecast.cells.lower_bound | small))
+    assert {one["status"] for one in pilots(limits, "english")} == {"too few cells"}
+    told = pilot(limits).sentences
+    assert told[0] == "The fit of a pilot of english at 4 sizes has too few cells: it predicts nothing."

@@ -110,7 +110,7 @@ def quality(law: dict[str, Any]) -> list[str]:
     if law["largest_d_f_error_factor"] is not None:
         factor = number(law["largest_d_f_error_factor"], 3)
         sentences.append(f"Fitted without the largest D_F, it misses D_T there by a factor of {factor}.")
-    if "lack_of_fit" in law:
+    if law.get("lack_of_fit", {}).get("expected_from_seed_noise") is not None:
         found, expected = (law["lack_of_fit"][name] for name in ("weighted_squares", "expected_from_seed_noise"))
         beyond = f"{100 * np.expm1(law['lack_of_fit']['extra_deviation_of_ln_d_e']):.0f} %"
         sentences.append(

@@ -48,7 +48,7 @@ def compare(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
     laws |= {name: _law_of_loss(law, losses, fit, scored) for name, law in losses.laws().items()}
     return {
         "n_cells": int(scored.sum()),
-        "rms_of_seed_noise": float(np.sqrt(noise[scored].mean())) if scored.any() else None,
+        "rms_of_seed_noise": float(np.sqrt(noise[scored].mean())) if scored.any() and cells.noise.known else None,
         "laws": laws,
     }
 
@@ -110,11 +110,9 @@ def _law_of_d_t(
     for name, folds in _held_out(fit, scored):
         deviation = np.where(folds, np.inf, fit.design.deviation)
         found = maximise(terms, deviation, fit.observed.repeated(len(folds)), start)
-        known = [np.linalg.matrix_rank(terms.values[~fold]) == len(own) for fold in folds]
-        loss = loss_at(cells, fit.chosen, terms.log_d_e(found.coefficients))
-        predicted = np.where(np.array(known)[:, None], loss, np.nan)
-        on_a_bound = found.on_bound.any(axis=1)
-        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, found.converged, on_a_bound)
+        predicted = loss_at(cells, fit.chosen, terms.log_d_e(found.coefficients))
+        fitted, on_a_bound = found.converged | found.undefined, found.on_bound.any(axis=1)
+        held_out[name] = held_out_error(predicted, losses.tuned, folds & scored, fitted, on_a_bound)
     ln_k = start[0] - start[1:] @ logs.mean(axis=1)[[NAMES.index(name) - 1 for name in exponents]]
     return {
         "equation": " ".join(["D_T = k", *(FACTORS[name] for name in exponents)]),

@@ -32,7 +32,7 @@ ADVICE = "look for cells that contradict each other in effective_data.parquet, o
 READ = ("zero_shot", "finetune", "scratch")
 """Arms that effective data are read from."""
 FEWEST_CELLS = 4
-"""One more than the law has coefficients."""
+"""One more than the law has coefficients; limits count."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class SourceFit:
     extra_deviation: float
     """Of ln D_E about the law, beyond the noise of seeds."""
     drawn: Observed
+    """All NaN where nothing tells the noise, and so are `draws`, here and of every estimator."""
     draws: Law
     parametric: Observed | None
     """D_E by power laws through the from-scratch curves; None where a curve has too few points."""
@@ -80,8 +81,8 @@ class Fitted:
     """D_T = k D_F^alpha N^beta P^gamma over the cells of every P, for sources that were pre-trained on several."""
     without_law: dict[str, NoLaw]
     """Sources that have none, and why."""
-    p_not_converged: list[str]
-    """Sources that were pre-trained on several P, whose law with P did not converge."""
+    without_p: dict[str, NoLaw]
+    """Sources that were pre-trained on several P and have no law with P, and why."""
     set_aside: dict[str, int]
     """Runs with another status than `ok`, by status."""
     bytes_per_token: float | None
@@ -121,28 +122,22 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     table = pd.concat(tables.values()).sort_values(
         ["source", "unit", "pretrain_tokens", "n_params", "d_f"], ignore_index=True
     )
-    laws, with_p, without_law, lost, random = [], {}, {}, [], np.random.default_rng(of_law)
+    laws, with_p, without_law, without_p, random = [], {}, {}, {}, np.random.default_rng(of_law)
     for source in sorted(tuned.init.unique()):
         mine = tables[main].source == source
-        here = tables[main][tables[main].in_fit & mine]
-        if lacking := _lacking(cells[main], here):
-            without_law[source] = lacking
-            continue
-        law = _fit_source(cells[main], here, redrawn[main], random)
-        if law.best.status == "not converged":
-            without_law[source] = NoLaw("not converged", f"The fit did not converge from any start: {ADVICE}.")
+        law = _fit_or_why_not(cells[main], tables[main][tables[main].in_fit & mine], redrawn[main], random)
+        if isinstance(law, NoLaw):
+            without_law[source] = law
             continue
         laws.append(law)
         rows = tables[main][every_p & tables[main].pretrain_tokens.notna() & mine]
         if rows.pretrain_tokens.nunique() > 1:
-            with_p[source] = _fit_source(cells[main], rows, redrawn[main], random, axis_p=True)
-            if with_p[source].best.status == "not converged":
-                lost.append(source)
-                del with_p[source]
+            law = _fit_or_why_not(cells[main], rows, redrawn[main], random, axis_p=True)
+            (without_p if isinstance(law, NoLaw) else with_p)[source] = law
     bytes_per_token = _bytes_per_token(runs[runs.arm == "scratch"])
     bits = _bits(runs[runs.arm.isin(READ)])
     without_bits = (int((~(bits > 0)).sum()) if (bits > 0).any() else 0, len(bits))
-    return Fitted(main, cells, table, laws, with_p, without_law, lost, set_aside, bytes_per_token, without_bits)
+    return Fitted(main, cells, table, laws, with_p, without_law, without_p, set_aside, bytes_per_token, without_bits)
 
 
 def _main_unit(tuned: pd.DataFrame, unit: str | None) -> str:
@@ -219,15 +214,26 @@ def observe(cells: Cells, effective: Effective, chosen: np.ndarray, upper_bound:
     return Observed(value[:, chosen], side[:, chosen])
 
 
-def _fit_source(
+def _fit_or_why_not(
     cells: Cells, here: pd.DataFrame, redrawn: Redrawn, random: np.random.Generator, axis_p: bool = False
+) -> SourceFit | NoLaw:
+    if lacking := _lacking(cells, here, axis_p):
+        return lacking
+    law = _fit_source(cells, here, redrawn, random, axis_p)
+    if law.best.status == "not converged":
+        what = "law with an exponent of P" if axis_p else "fit"
+        return NoLaw("not converged", f"The {what} did not converge from any start: {ADVICE}.")
+    return law
+
+
+def _fit_source(
+    cells: Cells, here: pd.DataFrame, redrawn: Redrawn, random: np.random.Generator, axis_p: bool
 ) -> SourceFit:
     """The law of one source, whose cells in the fit are the rows `here` of the description of `cells`."""
     chosen, upper = here.index.to_numpy(), here.upper_bound.to_numpy(dtype=bool)
     covariance, slope = covariance_of_log(cells)
     covariance = covariance[np.ix_(chosen, chosen)]
-    axes = [here[name].to_numpy(float) for name in ("d_f", "n_params", "pretrain_tokens")]
-    design = Design(*axes[:2], np.sqrt(np.diag(covariance)), axes[2] if axis_p else None)
+    design = _design(here, np.sqrt(np.diag(covariance)), axis_p)
     scratch, tuned = (frame.test_loss.to_numpy()[None] for frame in (cells.scratch, cells.tuned))
     observed = observe(cells, effective_data(cells, scratch, tuned), chosen, upper)
     best = fit_from_many_starts(design, observed)
@@ -236,33 +242,54 @@ def _fit_source(
         design = replace(design, deviation=np.hypot(design.deviation, extra))
         best = fit_from_many_starts(design, observed)
     scatter = extra * slope * random.standard_normal((len(redrawn.tuned_loss), len(slope)))
-    interpolated, powers = read_draws(cells, redrawn, scatter)
-    drawn = observe(cells, interpolated, chosen, upper)
-    draws = fit_law(design, drawn, start_of(best.law, design))
     laws = [curve.power_law(cells.scratch.test_loss.to_numpy()[curve.points]) for curve in cells.curves]
     parametric = parametric_data(cells, laws, tuned)
-    read = [each and observe(cells, each, chosen, upper) for each in (parametric, powers)]
+    interpolated, powers = read_draws(cells, redrawn, scatter)
+    drawn, parametric, powers = (
+        each and observe(cells, each, chosen, upper) for each in (interpolated, parametric, powers)
+    )
+    if not cells.noise.known:
+        drawn, powers = drawn.unknown(), powers and powers.unknown()
+    draws = fit_law(design, drawn, start_of(best.law, design))
     source = here.source.iloc[0]
-    return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws, *read)
+    return SourceFit(source, chosen, design, observed, best, squares, expected, extra, drawn, draws, parametric, powers)
 
 
-def _lacking(cells: Cells, here: pd.DataFrame) -> NoLaw | None:
+def _design(here: pd.DataFrame, deviation: np.ndarray, axis_p: bool) -> Design:
+    axes = [here[name].to_numpy(float) for name in ("d_f", "n_params", "pretrain_tokens")]
+    return Design(*axes[:2], deviation, axes[2] if axis_p else None)
+
+
+def enough_cells(design: Design, inside: np.ndarray) -> bool:
+    """Whether a law may rest on the cells of `design`, of which those `inside` (cells,) are no limits."""
+    return len(inside) >= FEWEST_CELLS and bool(design.terms().decided_by(inside[None])[0])
+
+
+def _lacking(cells: Cells, here: pd.DataFrame, axis_p: bool) -> NoLaw | None:
     """What the cells `here` (rows of the description of `cells`) need to have a law; None if they have it."""
-    sizes, d_fs = here.n_params.nunique(), here.d_f.nunique()
-    if len(here) < FEWEST_CELLS or min(sizes, d_fs) < 2:
-        return NoLaw(
-            "too few cells",
-            f"No law was fitted: its three coefficients need at least {FEWEST_CELLS} cells over 2 sizes (n_params) and 2"
-            f" fine-tuning sizes (d_chars); {len(here)} may enter the fit, over {sizes} and {d_fs}.",
-        )
     read = [curve for curve in cells.curves if np.isin(here.index, curve.cells).any()]
-    if all(curve.is_flat(cells.scratch.test_loss.to_numpy()[curve.points]) for curve in read):
+    if read and all(curve.is_flat(cells.scratch.test_loss.to_numpy()[curve.points]) for curve in read):
         return NoLaw(
             "flat curves",
             "No law was fitted: the from-scratch test_loss falls with d_chars at no n_params, so that no loss can be"
             " read as an amount of data; look for a column of the wrong name, or train on more different d_chars.",
         )
+    inside = ((here.censored == "none") & ~here.lower_bound & ~here.upper_bound).to_numpy(dtype=bool)
+    if not enough_cells(_design(here, np.ones(len(here)), axis_p), inside):
+        return NoLaw("too few cells", _needed(here, inside, axis_p))
     return None
+
+
+def _needed(here: pd.DataFrame, inside: np.ndarray, axis_p: bool) -> str:
+    law, number, third = ("law with an exponent of P", 4, ", pretrain_tokens") if axis_p else ("law", 3, "")
+    limits = len(here) - inside.sum()
+    advice = "; let runs at their budget (hit_budget) go on, or train from scratch on smaller and larger d_chars"
+    return (
+        f"No {law} was fitted: its {number} coefficients need at least {FEWEST_CELLS} cells over 2 sizes (n_params) and 2"
+        f" fine-tuning sizes (d_chars), {number} of them inside the from-scratch curve and within their budget, where"
+        f" n_params, d_chars{third} vary apart from each other; {len(here)} may enter the fit, over"
+        f" {here.n_params.nunique()} and {here.d_f.nunique()}, and {limits} of them are limits{advice if limits else ''}."
+    )
 
 
 def extra_scatter(design: Design, observed: Observed, law: Law, covariance: np.ndarray) -> tuple[float, float, float]:

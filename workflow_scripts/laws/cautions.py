@@ -33,9 +33,10 @@ WIDE_REACH = 3.0
 
 def cautions(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[str, Any]) -> Iterator[str]:
     """Sentences on a fitted law, whose entry in `transfer_law.json` is `summary` and whose cells are `cells`."""
-    if _holds_zero(summary["beta"]):
+    known = fitted.cells[fitted.unit].noise.known
+    if known and _holds_zero(summary["beta"]):
         yield "The interval of beta holds 0: these cells do not show that transfer grows with model size."
-    if _holds_zero(summary["alpha"]):
+    if known and _holds_zero(summary["alpha"]):
         yield "The interval of alpha holds 0: these cells do not show how transfer changes with D_F."
     if len(cells) < ENOUGH_CELLS:
         yield f"The fit rests on {len(cells)} cells, fewer than {ENOUGH_CELLS}."
@@ -44,39 +45,52 @@ def cautions(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[
         if decades < ENOUGH_DECADES[name] - 1e-9:
             yield f"The fit spans {decades:.2f} decades of {name}, fewer than {ENOUGH_DECADES[name]:g}."
     yield from limits(fitted, fit.source, cells)
-    if fit.source in fitted.p_not_converged:
-        yield f"The law with an exponent of P did not converge from any start: {ADVICE}."
+    if fit.source in fitted.without_p:
+        yield fitted.without_p[fit.source].words
     if fit.best.status != "ok":
         yield f"The optimum is {fit.best.status}: the coefficients are not to be trusted; more cells or sizes are needed."
-    if fit.squares > LARGE_MISFIT * fit.expected_squares and fit.extra_deviation > 0:
+    if known and fit.squares > LARGE_MISFIT * fit.expected_squares and fit.extra_deviation > 0:
         yield (
             f"Cells scatter about the law by {np.expm1(fit.extra_deviation):.0%} of D_E beyond what seeds explain:"
             " the law is not the whole story here."
         )
-    yield from _unsure_draws(summary)
+    yield from _unsure_estimators(summary)
+    if known:
+        yield from _unsure_draws(summary)
     yield from _prediction(summary)
 
 
 def _unsure_draws(summary: dict[str, Any]) -> Iterator[str]:
-    number, unfinished, on_a_bound = summary["draws"].values()
+    number, unfinished, undefined, on_a_bound = summary["draws"].values()
     if unfinished > number // 100:
         yield f"{unfinished} of {number} draws did not converge."
+    if undefined > number // 40:
+        yield (
+            f"In {undefined} of {number} draws too few cells lie inside the from-scratch curves for a law: ends of intervals"
+            " may be unknown."
+        )
     if on_a_bound > number // 40:
         yield f"{on_a_bound} of {number} draws end on a bound of the search: ends of intervals there are unknown."
     for name, other in summary["estimators"].items():
+        if (undefined := other["draws"]["undefined"]) and other["status"] != "not converged":
+            yield f"The estimator {name} is undefined in {undefined} of {number} draws."
+
+
+def _unsure_estimators(summary: dict[str, Any]) -> Iterator[str]:
+    for name, other in summary["estimators"].items():
         if other["status"] == "not converged":
             yield f"The estimator {name} did not converge, so it has no coefficients: {ADVICE}."
-        elif undefined := other["draws"]["undefined"]:
-            yield f"The estimator {name} is undefined in {undefined} of {number} draws."
         if other["status"] == "on a bound":
             yield f"The estimator {name} ends on a bound of its search: its coefficients rest on little."
 
 
 def _prediction(summary: dict[str, Any]) -> Iterator[str]:
     for axis, name in {"size": "largest_size", "D_F": "largest_d_f"}.items():
-        miss, status = summary[f"{name}_error_factor"], summary["predictions"][name]["status"]
+        found = summary["predictions"][name]
+        miss, status = found["error_factor"], found["status"]
         if miss is None:
-            why = "" if status == "ok" else f": the fit to those is {status}"
+            unmeasured = ": all its D_E are limits" if found["d_e_error_factor"] is None else ""
+            why = unmeasured if status == "ok" else f": the fit to those {status_in_words(status)}"
             yield f"The largest {axis} could not be predicted from the smaller ones{why}."
             continue
         if miss > LARGE_MISS:
@@ -107,6 +121,10 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
         if factor is None or factor > WIDE_REACH:
             spans = "without limit" if factor is None or factor > 1e6 else f"a factor {factor:.2g}"
             yield f"Ten times beyond the largest {axis} of the fit, the 95 % interval of D_T spans {spans}."
+
+
+def status_in_words(status: str) -> str:
+    return f"has {status}" if status == "too few cells" else f"is {status}"
 
 
 def _lost_refits(laws: dict[str, Any], where: str) -> Iterator[str]:
@@ -166,12 +184,18 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
         )
     elif pretrain_seeds < 2:
         yield "One pre-training seed: every interval is conditional on the pre-trained weights."
-    if not fitted.cells[fitted.unit].noise.from_seeds:
+    noise = fitted.cells[fitted.unit].noise
+    if not noise.known:
+        yield (
+            "One seed a cell, and no from-scratch curve of more than 3 points: nothing tells the noise, so no interval is"
+            " known; a second seed or a fourth from-scratch d_chars is needed."
+        )
+    elif not noise.from_seeds:
         yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."
     lacking, number = fitted.without_bits
     if lacking:
         yield f"{lacking} of {number} runs have no test_bits_per_byte: D_E was not read in bits per byte."
-    for component, ratio in fitted.cells[fitted.unit].noise.beyond_search.items():
+    for component, ratio in noise.beyond_search.items():
         yield (
             f"The noise {PARTS[component]} lies at the end of its search, {ratio:g} times that of one fine-tuned run: it may"
             " be beyond, and intervals then are wrong."

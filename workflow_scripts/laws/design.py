@@ -74,7 +74,10 @@ def designs(experiment: Experiment, seeds: Sequence[int]) -> list[Design]:
 
 
 def try_once(experiment: Experiment, draws: int, task: tuple[Design, int]) -> dict[str, Any]:
-    """One simulated experiment: errors and half-widths of the 95 % intervals of alpha and beta, and its FLOPs."""
+    """One simulated experiment: errors and half-widths of the 95 % intervals of alpha and beta, and its FLOPs.
+
+    A half-width is infinite where an end is unknown or the cells support no law, whose error is NaN.
+    """
     design, random_seed = task
     truth = Planted(**experiment.simulated.laws[design.source].model_dump(), **experiment.simulated.loss.model_dump())
     runs = simulate_runs(
@@ -90,12 +93,19 @@ def try_once(experiment: Experiment, draws: int, task: tuple[Design, int]) -> di
         random_seed=random_seed,
     )
     fit = Fit(d_f=(design.finetune[0], design.finetune[-1]), draws=draws, seed=random_seed)
-    (law,) = fit_runs(check_runs(runs.drop(columns="test_bits_per_byte")), fit).laws
-    found = coefficients(law.best.law, law.draws)
-    row = {"runs": len(runs), "flops": runs.flops.sum(), "censored": float((law.observed.side != 0).mean())}
-    for name in ("alpha", "beta"):
-        low, high = (np.nan if found[name][end] is None else found[name][end] for end in ("low", "high"))
-        row |= {f"{name}_half_width": (high - low) / 2, f"{name}_error": found[name]["estimate"] - getattr(truth, name)}
+    fitted = fit_runs(check_runs(runs.drop(columns="test_bits_per_byte")), fit)
+    cells = fitted.in_fit(design.source)
+    limits = (cells.censored != "none") | cells.lower_bound | cells.upper_bound
+    row = {"runs": len(runs), "flops": runs.flops.sum(), "censored": float(limits.mean())}
+    row |= {f"{name}_half_width": np.inf for name in ("alpha", "beta")}
+    row |= {f"{name}_error": np.nan for name in ("alpha", "beta")}
+    for law in fitted.laws:
+        found = coefficients(law.best.law, law.draws)
+        for name in ("alpha", "beta"):
+            estimate, low, high = found[name].values()
+            row[f"{name}_error"] = estimate - getattr(truth, name)
+            if low is not None and high is not None:
+                row[f"{name}_half_width"] = (high - low) / 2
     return row
 
 

@@ -60,7 +60,7 @@ def plane(design: Design, observed: Observed) -> tuple[Law, np.ndarray]:
     terms, weights = design.terms().values, used.astype(float)
     moments = np.einsum("dc,ci,cj->dij", weights, terms, terms)
     target = np.einsum("dc,ci,dc->di", weights, terms, np.log(np.where(used, d_t, 1.0)))
-    solvable = np.linalg.cond(moments) < 1e10
+    solvable = design.terms().decided_by(used)
     solution = np.full(target.shape, np.nan)
     solution[solvable] = np.linalg.solve(moments[solvable], target[solvable][:, :, None])[:, :, 0]
     level, alpha, beta = solution.T
@@ -119,7 +119,7 @@ def robust(design: Design, observed: Observed, starts: np.ndarray) -> tuple[Law,
         away = np.abs(law.log_d_e(design) - observed.log_d_e) / design.deviation
         median = np.ma.median(np.ma.masked_array(away, ~inside), axis=1).filled(1.0)[:, None]
         scale = np.clip(1.4826 * median, 1e-6, 1.0)
-        before, stretch = stretch, np.where(inside, np.sqrt(np.maximum(away / (HUBER * scale), 1.0)), 1.0)
+        before, stretch = stretch, np.where(inside, np.sqrt(np.fmax(away / (HUBER * scale), 1.0)), 1.0)
         law = fit_law(design, observed, start_of(law, design), design.deviation * stretch)
         moved = np.abs(stretch - before).max(axis=1)
         if moved.max() < SETTLED:

@@ -63,7 +63,8 @@ def write_results(
 
 def scratch_curves(fitted: Fitted) -> pd.DataFrame:
     """Points of the from-scratch curves: `loss` (mean over seeds), `isotonic_loss` (as D_E is read from it),
-    `power_law_loss` (E + B D^-b at that N), `standard_error`, in nats per token; `d` in characters."""
+    `power_law_loss` (E + B D^-b at that N), `standard_error` (null where nothing tells the noise), in nats per token; `d`
+    in characters."""
     return pd.concat([_points(cells) for cells in fitted.cells.values()], ignore_index=True)
 
 
@@ -76,7 +77,9 @@ def _points(cells: Cells) -> pd.DataFrame:
         if law := curve.power_law(loss[curve.points]):
             power_law[curve.points] = law.loss(np.exp(curve.log_d))
     error = np.sqrt(np.diag(cells.noise.covariance())[: len(points)])
-    return points.assign(isotonic_loss=isotonic, power_law_loss=power_law, standard_error=error)
+    return points.assign(
+        isotonic_loss=isotonic, power_law_loss=power_law, standard_error=error if cells.noise.known else np.nan
+    )
 
 
 def sentences(law: dict[str, Any]) -> str:

@@ -19,19 +19,27 @@ LEVEL_BOUND = 14.0
 STEPS = 100
 FLAT = 1e-8
 """Converged is where a Newton step along any axis would gain less than this fraction of the objective."""
+SINGULAR = 1e10
+"""Condition number of the sum of x xᵀ from which on cells do not decide the coefficients."""
 AGREEMENT = 1e-6
 """Two starts agree if their objectives differ by less."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """ln D_E (draws, cells), or its limit where `side` is +1 (D_E lies above it) or -1 (below it)."""
+    """ln D_E (draws, cells), NaN where unknown, or its limit where `side` is +1 (D_E lies above it) or -1 (below it)."""
 
     log_d_e: np.ndarray
     side: np.ndarray
 
     def take(self, chosen: np.ndarray) -> Observed:
         return Observed(self.log_d_e[:, chosen], self.side[:, chosen])
+
+    def draws(self, chosen: np.ndarray) -> Observed:
+        return Observed(self.log_d_e[chosen], self.side[chosen])
+
+    def unknown(self) -> Observed:
+        return Observed(np.full(self.log_d_e.shape, np.nan), self.side)
 
     def repeated(self, times: int) -> Observed:
         """One data set, `times` over."""
@@ -55,8 +63,9 @@ class Terms:
         return centre - reach, centre + reach
 
     def log_d_e(self, coefficients: np.ndarray) -> np.ndarray:
-        """(draws, cells)"""
-        return np.logaddexp(self.log_d_f, coefficients @ self.values.T)
+        """(draws, cells); NaN in draws without coefficients."""
+        with np.errstate(invalid="ignore"):
+            return np.logaddexp(self.log_d_f, coefficients @ self.values.T)
 
     def weighted_products(self, weights: np.ndarray) -> np.ndarray:
         """weights (draws, cells) -> (draws, coefficients, coefficients): the sum over cells of w x xᵀ."""
@@ -64,10 +73,15 @@ class Terms:
         products = (self.values[:, :, None] * self.values[:, None, :]).reshape(-1, size**2)
         return (weights @ products).reshape(-1, size, size)
 
+    def decided_by(self, inside: np.ndarray) -> np.ndarray:
+        """(draws,): whether the cells `inside` (draws, cells) decide the coefficients: they are as many or more, and vary in
+        every term apart from the others.  Limits do not: where they hold, their likelihood is flat."""
+        return np.linalg.cond(self.weighted_products(inside.astype(float))) < SINGULAR
+
 
 @dataclass(frozen=True)
 class Maximum:
-    """Of many fits: `coefficients` (draws, coefficients), the others (draws,)."""
+    """Of many fits: `coefficients` (draws, coefficients), NaN where the cells do not decide them; the others (draws,)."""
 
     coefficients: np.ndarray
     objective: np.ndarray
@@ -75,6 +89,11 @@ class Maximum:
     converged: np.ndarray
     on_bound: np.ndarray
     """(draws, coefficients): -1 or +1 where one ended on its lower or upper bound, else 0."""
+
+    @property
+    def undefined(self) -> np.ndarray:
+        """(draws,)"""
+        return np.isnan(self.coefficients).any(axis=1)
 
 
 Objective = Callable[[np.ndarray, Terms, np.ndarray, Observed], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -87,12 +106,29 @@ def maximise(
     """Levenberg-Marquardt with all draws side by side, inside wide bounds, from one start (coefficients,) or one a draw.
 
     `deviation` of the noise of ln D_E is (cells,) or (draws, cells); infinite leaves a cell out.  `objective_of` is
-    minus the log-likelihood unless another is given.
+    minus the log-likelihood unless another is given.  Draws whose cells with a known D_E do not decide the coefficients
+    have none, and have not converged; nor have those whose start is NaN.
     """
-    objective_of = objective_of or _likelihood
+    n_draws, size = len(observed.log_d_e), len(terms.level)
+    starts = np.broadcast_to(np.asarray(starts, dtype=float), (n_draws, size))
+    deviation = np.broadcast_to(deviation, observed.side.shape)
+    inside = (observed.side == 0) & np.isfinite(observed.log_d_e) & np.isfinite(deviation)
+    decided = terms.decided_by(inside) & np.isfinite(starts).all(axis=1)
+    found = _search(terms, deviation[decided], observed.draws(decided), starts[decided], objective_of or _likelihood)
+    coefficients, objective = np.full((n_draws, size), np.nan), np.full(n_draws, np.nan)
+    converged, on_bound = np.zeros(n_draws, dtype=bool), np.zeros((n_draws, size), dtype=int)
+    coefficients[decided], objective[decided] = found.coefficients, found.objective
+    converged[decided], on_bound[decided] = found.converged, found.on_bound
+    return Maximum(coefficients, objective, converged, on_bound)
+
+
+def _search(
+    terms: Terms, deviation: np.ndarray, observed: Observed, starts: np.ndarray, objective_of: Objective
+) -> Maximum:
+    """`maximise` of draws that are all decided; `deviation` is (draws, cells), `starts` (draws, coefficients)."""
     lower, upper = terms.bounds()
-    n_draws, size = len(observed.log_d_e), len(lower)
-    position = np.clip(np.broadcast_to(np.asarray(starts, dtype=float), (n_draws, size)), lower, upper)
+    n_draws, size = starts.shape
+    position = np.clip(starts, lower, upper)
     objective, gradient, curvature = objective_of(position, terms, deviation, observed)
     damping, still = np.full(n_draws, 1e-3), np.zeros(n_draws, dtype=bool)
     for _ in range(STEPS):
@@ -168,7 +204,9 @@ class BestOfStarts:
 
     @property
     def status(self) -> str:
-        """`ok`, `on a bound` or `not converged`."""
+        """`ok`, `on a bound`, `not converged`, or `undefined` where the cells do not decide the coefficients."""
+        if self.maximum.undefined[0]:
+            return "undefined"
         if not self.maximum.converged[0]:
             return "not converged"
         return "on a bound" if self.maximum.on_bound.any() else "ok"

@@ -54,6 +54,12 @@ class Noise:
     known: bool
     """False where there is neither: no curve has more than the 3 points that it takes to draw it."""
 
+    def stated(self) -> dict[str, float | None]:
+        """`deviations` and that of zero-shot losses; None where nothing tells them."""
+        zero_shot, degrees = self.zero_shot
+        found = self.deviations()
+        return (found if self.known else dict.fromkeys(found)) | {"zero_shot": zero_shot if degrees else None}
+
     def deviations(self) -> dict[str, float]:
         """Posterior means of the standard deviations, in nats per token."""
         run = np.sqrt(self.squares / self.degrees)

@@ -21,6 +21,12 @@ def ends(draws: np.ndarray, below: np.ndarray | bool = False, above: np.ndarray 
     return float(low), float(high)
 
 
+def told(converged: np.ndarray, on_bound: np.ndarray) -> np.ndarray:
+    """(draws, coefficients): of which coefficients a draw tells, `on_bound` being of the same shape and `converged` (draws,).
+    All of them inside the bounds of the search; on a bound only those that lie beyond their own."""
+    return converged[:, None] & ((on_bound != 0) | ~on_bound.any(axis=1, keepdims=True))
+
+
 def held(draws: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(m,): which of `values` (m,) lie in the interval of their draws (n, m); none does where neither end is known."""
     low, high = np.array([ends(one) for one in draws.T]).reshape(-1, 2).T

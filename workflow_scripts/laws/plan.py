@@ -33,6 +33,7 @@ from workflow_scripts.laws.planning.forecast import (
     Forecast,
     PlanError,
     exactly,
+    noise_known,
     outside,
     people,
     read_forecast,
@@ -100,9 +101,12 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
     )
     n_cells, missed, inside = forecast.hindcast()
     noise = forecast.law["noise"]
-    run = math.sqrt(sum(noise["nats_per_token"][name] ** 2 for name in ("pretrain", "prefix", "finetune_run")))
+    run, held = "an unknown amount, so no interval is known", "whether they lie inside is unknown"
+    if noise_known(forecast.law):
+        own = [noise["nats_per_token"][name] for name in ("pretrain", "prefix", "finetune_run")]
+        run, held = f"about {math.hypot(*own):.3f} nats", f"{inside} lie inside"
     lacks = [
-        f"One trained model differs from these means by about {run:.3f} nats (seed, set and pre-training).",
+        f"One trained model differs from these means by {run} (seed, set and pre-training).",
         "Whether the law and the curves keep their form beyond the measured sizes and data sizes.",
         "Noise that neighbouring from-scratch points share with each other and with the law: each is drawn alone.",
         "Compute, which is taken as the runs count it (their column flops, in this workflow without the head), and prices.",
@@ -117,7 +121,7 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
             f"{_seeds(noise['pretrain_seeds'])}, through the joint draws of k, alpha and beta.",
             f"Scatter of D_E about the law beyond seeds (up to {percent(math.expm1(scatter))}), drawn for each size.",
             "The standard errors of the from-scratch points.",
-            f"Held against the {n_cells} cells of the fit: {inside} lie inside; their losses are missed by"
+            f"Held against the {n_cells} cells of the fit: {held}; their losses are missed by"
             f" {missed:.3f} nats (root mean square).",
         ],
         "lacks": lacks,

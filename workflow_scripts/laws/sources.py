@@ -15,7 +15,7 @@ from scipy.stats import chi2, norm
 from workflow_scripts.laws.alternatives import held_out_error, loss_at
 from workflow_scripts.laws.bootstrap import Fitted
 from workflow_scripts.laws.likelihood import Observed, Terms, maximise, maximise_from_many
-from workflow_scripts.laws.percentiles import FEW_UNKNOWN, Interval, in_words, interval
+from workflow_scripts.laws.percentiles import FEW_UNKNOWN, Interval, in_words, interval, told
 
 EXPONENTS = ("alpha", "beta")
 MODELS = {"separate": (), "shared_beta": ("beta",), "shared_alpha": ("alpha",), "shared_both": EXPONENTS}
@@ -39,19 +39,19 @@ def sentences(found: dict[str, Any] | None) -> list[str]:
     """What `across_sources` found, in words: a sentence an exponent, and which model predicts held-out cells best."""
     if found is None:
         return []
-    told = []
+    words = []
     for name in EXPONENTS:
         tested = found["differences"][name]
         pairs = ", ".join(_pair(pair) for pair in tested["pairs"])
         p = tested["p_value_of_shared"]
-        told.append(f"{name} by source: {pairs}; {_verdict(p)}.")
+        words.append(f"{name} by source: {pairs}; {_verdict(p)}.")
     judged = {}
     for name, model in found["models"].items():
         cells = model["held_out"]["each_cell"]
         if model["status"] != "ok":
-            told.append(f"The fit with {name.replace('_', ' ')} is {model['status']}.")
+            words.append(f"The fit with {name.replace('_', ' ')} is {model['status']}.")
         elif cells["n_on_a_bound"]:
-            told.append(
+            words.append(
                 f"The fit with {name.replace('_', ' ')} ends on a bound for {cells['n_on_a_bound']} held-out cells."
             )
         else:
@@ -61,8 +61,8 @@ def sentences(found: dict[str, Any] | None) -> list[str]:
     if known:
         best = min(known, key=known.get)
         others = ", ".join(f"{name.replace('_', ' ')} {error:.4f}" for name, error in known.items())
-        told.append(f"Held-out cells are predicted best with {best.replace('_', ' ')} (nats: {others}).")
-    return told
+        words.append(f"Held-out cells are predicted best with {best.replace('_', ' ')} (nats: {others}).")
+    return words
 
 
 def _pair(pair: dict[str, Any]) -> str:
@@ -73,7 +73,7 @@ def _pair(pair: dict[str, Any]) -> str:
 
 def _verdict(p: float | None) -> str:
     if p is None:
-        return "whether they share it is unknown, because too many draws end on a bound of the search"
+        return "whether they share it is unknown, because too few draws are known"
     return f"{'the runs contradict that all sources' if p < SIGNIFICANT else 'they may'} share it (p = {p:.2g})"
 
 
@@ -118,7 +118,7 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
     best = maximise_from_many(terms, deviation, observed, _starts(fitted, names))
     start = best.maximum.coefficients[0]
     refits = maximise(terms, deviation, redrawn, start)
-    drawn = np.where(refits.converged[:, None], refits.coefficients, np.nan)
+    drawn = np.where(told(refits.converged, refits.on_bound), refits.coefficients, np.nan)
     n_params, d_f = (np.concatenate([getattr(fit.design, name) for fit in laws]) for name in ("n_params", "d_f"))
     chosen = np.concatenate([fit.chosen for fit in laws])
     measured, at_budget = (cells.tuned[name].to_numpy()[chosen] for name in ("test_loss", "hit_budget"))
@@ -126,13 +126,9 @@ def _model(fitted: Fitted, shared: tuple[str, ...]) -> dict[str, Any]:
     held_out = {}
     for name, fold in (folds | {"each_cell": np.eye(len(chosen), dtype=bool)}).items():
         found = maximise(terms, np.where(fold, np.inf, deviation), observed.repeated(len(fold)), start)
-        known = [np.linalg.matrix_rank(terms.values[~one]) == len(names) for one in fold]
-        predicted = np.where(
-            np.array(known)[:, None], loss_at(cells, chosen, terms.log_d_e(found.coefficients)), np.nan
-        )
-        held_out[name] = held_out_error(
-            predicted, measured, fold & ~at_budget, found.converged, found.on_bound.any(axis=1)
-        )
+        predicted = loss_at(cells, chosen, terms.log_d_e(found.coefficients))
+        fitted, on_a_bound = found.converged | found.undefined, found.on_bound.any(axis=1)
+        held_out[name] = held_out_error(predicted, measured, fold & ~at_budget, fitted, on_a_bound)
     return {
         "exponents": {
             name: interval(start[i], drawn[:, i], refits.on_bound[:, i] < 0, refits.on_bound[:, i] > 0)

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.laws.alternatives import compare
-from workflow_scripts.laws.bootstrap import FEWEST_CELLS, Fitted, NoLaw, SourceFit
+from workflow_scripts.laws.bootstrap import Fitted, NoLaw, SourceFit, enough_cells
 from workflow_scripts.laws.cautions import cautions, limits
 from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.estimators import Estimate, estimates
-from workflow_scripts.laws.percentiles import FEW_UNKNOWN, ends, finite, interval
+from workflow_scripts.laws.percentiles import FEW_UNKNOWN, ends, finite, interval, told
 from workflow_scripts.laws.scaling.compute import data_multiplier
 from workflow_scripts.laws.sources import across_sources
 from workflow_scripts.laws.transfer_law import Law, fit_from_many_starts, missed_factor
@@ -33,7 +33,6 @@ def summarise(fitted: Fitted, renamed: Mapping[str, str] | None = None) -> dict[
     `renamed` (name here -> name in the table): what a user's own column counts, only they know.
     """
     cells = fitted.cells[fitted.unit]
-    zero_shot, degrees = cells.noise.zero_shot
     sources = {law.source: _source(fitted, law) for law in fitted.laws}
     sources |= {source: _without_law(fitted, source, why) for source, why in fitted.without_law.items()}
     return {
@@ -44,7 +43,7 @@ def summarise(fitted: Fitted, renamed: Mapping[str, str] | None = None) -> dict[
         "conventions": CONVENTIONS
         | {what: f"the column {renamed[name]}" for what, name in COUNTED.items() if name in (renamed or {})},
         "noise": {
-            "nats_per_token": cells.noise.deviations() | {"zero_shot": zero_shot if degrees else None},
+            "nats_per_token": cells.noise.stated(),
             "from_seeds": cells.noise.from_seeds,
             "pretrain_seeds": cells.pretrain_seeds,
             "seeds": "pooled: losses are means over the seeds of a cell",
@@ -126,7 +125,7 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
         "data_multiplier": [_multiplier(fit, n) for n in (fit.design.n_params.min(), fit.design.n_params.max())],
         "lack_of_fit": {
             "weighted_squares": fit.squares,
-            "expected_from_seed_noise": fit.expected_squares,
+            "expected_from_seed_noise": fit.expected_squares if fitted.cells[fitted.unit].noise.known else None,
             "extra_deviation_of_ln_d_e": fit.extra_deviation,
         },
         "effective_data": _effective_data(fitted, fit.source),
@@ -144,7 +143,8 @@ def _source(fitted: Fitted, fit: SourceFit) -> dict[str, Any]:
 def _count(draws: Law) -> dict[str, int]:
     return {
         "number": len(draws.ln_k),
-        "not_converged": int((~draws.converged).sum()),
+        "not_converged": int((~draws.converged & np.isfinite(draws.ln_k)).sum()),
+        "undefined": int(np.isnan(draws.ln_k).sum()),
         "on_a_bound": int(draws.on_bound.any(axis=1).sum()),
     }
 
@@ -160,20 +160,16 @@ def _covariance(draws: Law) -> dict[str, Any]:
 def coefficients(law: Law, draws: Law) -> dict[str, Any]:
     """Estimates and intervals, null where the law did not converge; draws that did not may lie anywhere.
 
-    ln k falls with the exponents at a given level, so their bounds limit it crosswise.
+    An exponent on a bound lies beyond it; everything else of that draw is unknown (ln k has no bound of its own).
     """
     names = COEFFICIENTS + (() if law.gamma is None else ("gamma",))
-    level, *exponents = draws.on_bound.T
-    below = {"ln_k": (level < 0) | np.any([e > 0 for e in exponents], axis=0)}
-    above = {"ln_k": (level > 0) | np.any([e < 0 for e in exponents], axis=0)}
-    below |= {name: e < 0 for name, e in zip(names[1:], exponents, strict=True)}
-    above |= {name: e > 0 for name, e in zip(names[1:], exponents, strict=True)}
+    beyond = dict(zip(names, draws.on_bound.T, strict=True)) | {"ln_k": np.zeros(len(draws.ln_k))}
     found = {name: np.where(law.converged, getattr(law, name), np.nan)[0] for name in names}
-    drawn = {name: np.where(draws.converged, getattr(draws, name), np.nan) for name in names}
+    known = dict(zip(names, told(draws.converged, draws.on_bound).T, strict=True)) | {"ln_k": draws.known}
+    drawn = {name: np.where(known[name], getattr(draws, name), np.nan) for name in names}
     with np.errstate(over="ignore"):
-        found["k"], drawn["k"] = np.exp(found["ln_k"]), np.exp(drawn["ln_k"])
-    below["k"], above["k"] = below["ln_k"], above["ln_k"]
-    return {name: interval(found[name], drawn[name], below[name], above[name]) for name in ("k", *names)}
+        found["k"], drawn["k"], beyond["k"] = np.exp(found["ln_k"]), np.exp(drawn["ln_k"]), beyond["ln_k"]
+    return {name: interval(found[name], drawn[name], beyond[name] < 0, beyond[name] > 0) for name in ("k", *names)}
 
 
 def _effective_data(fitted: Fitted, source: str) -> dict[str, Any]:
@@ -295,9 +291,10 @@ def _prediction(fit: SourceFit, axis: np.ndarray) -> dict[str, Any]:
     result = {"left_out": float(axis.max()), "n_cells": int(held_out.sum())}
     missing = {"d_t_factor": None, "error_factor": None, "d_e_error_factor": None}
     design = fit.design.take(kept)
-    if kept.sum() < FEWEST_CELLS or min(len(np.unique(design.d_f)), len(np.unique(design.n_params))) < 2:
+    observed = fit.observed.take(kept)
+    if not enough_cells(design, observed.side[0] == 0):
         return result | missing | {"status": "too few cells", "starts": None}
-    best = fit_from_many_starts(design, fit.observed.take(kept))
+    best = fit_from_many_starts(design, observed)
     result |= {"status": best.status, "starts": {"tried": best.starts, "agreed": best.agreed}}
     if best.status == "not converged":
         return result | missing

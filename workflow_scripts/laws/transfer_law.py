@@ -86,7 +86,9 @@ class Law:
         return self.ln_k[:, None] + self.exponents @ design.logs()
 
     def log_d_e(self, design: Design) -> np.ndarray:
-        return np.logaddexp(np.log(design.d_f), self.log_d_t(design))
+        """(draws, cells); NaN in draws without an estimate."""
+        with np.errstate(invalid="ignore"):
+            return np.logaddexp(np.log(design.d_f), self.log_d_t(design))
 
 
 def _law(found: Maximum, design: Design) -> Law:
@@ -128,7 +130,7 @@ class BestLaw:
 
     @property
     def status(self) -> str:
-        """`ok`, `on a bound` or `not converged`."""
+        """`ok`, `on a bound`, `not converged`, or `undefined` where the cells do not decide the coefficients."""
         return self.law.status
 
 
@@ -151,8 +153,10 @@ def missed_factor(law: Law, design: Design, observed: Observed) -> float | None:
     """The factor by which D_T of held-out cells exceeds the law's: c of ln D_E on ln(D_F + c D_T), same likelihood.
 
     One factor for all the cells, so it is defined where some have D_T <= 0 or are censored; its noise is that of all
-    of them.  None if no factor between 1e-4 and 1e4 explains the cells.
+    of them.  None if no factor between 1e-4 and 1e4 explains the cells, or if all are limits, which many explain.
     """
+    if (observed.side != 0).all():
+        return None
     log_d_t, log_d_f = law.log_d_t(design), np.log(design.d_f)
 
     def objective(log_factor: float) -> float:

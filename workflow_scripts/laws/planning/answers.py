@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from workflow_scripts.laws.cautions import status_in_words
 from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, PlanError, interval, people
 from workflow_scripts.laws.planning.pilot import pilots
 
@@ -266,12 +267,13 @@ def pilot(forecast: Forecast) -> Answer:
         "predicts": lambda row: f"{row['predicts']} ({row['n_cells']} cells)",
         "D_E missed by a factor": lambda row: f"{row['d_e_factor']:.2f}",
         "loss missed by, nats": lambda row: "unknown" if row["loss_error"] is None else f"{row['loss_error']:.3f}",
-        "inside its interval": lambda row: f"{row['inside']} of {row['n_cells']}",
+        "inside its interval": lambda row: (
+            "unknown" if row["inside"] is None else f"{row['inside']} of {row['n_cells']}"
+        ),
     }
     sentences = [_pilot_sentence(row) for row in rows if row["predicts"] == "the largest set"]
     sentences += [
-        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes is {found['status']}"
-        f" ({found['starts']['agreed']} of {found['starts']['tried']} starts agree): "
+        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes {status_in_words(found['status'])}{_agreed(found['starts'])}: "
         + ("it predicts nothing." if not found["missed"] else "its cells are too few or too alike.")
         for source, found in tried
         if found["status"] != "ok"
@@ -279,12 +281,19 @@ def pilot(forecast: Forecast) -> Answer:
     return Answer("How far a pilot carries", sentences or ["Too few data sizes to set a pilot apart."], rows, columns)
 
 
+def _agreed(starts: dict[str, int] | None) -> str:
+    return "" if starts is None else f" ({starts['agreed']} of {starts['tried']} starts agree)"
+
+
 def _pilot_sentence(row: dict[str, Any]) -> str:
     shares = " and ".join(percent(d_f / row["largest_d_f"]) for d_f in row["d_f"])
     loss = "" if row["loss_error"] is None else f" and its loss to {nats(row['loss_error'])} nats"
-    too_narrow = row["inside"] < TRUSTED * row["n_cells"]
+    held = "its 95 % interval is unknown"
+    if row["inside"] is not None:
+        too_narrow = row["inside"] < TRUSTED * row["n_cells"]
+        held = f"{row['inside']} of {row['n_cells']} cells lie in its 95 % interval"
+        held += ", which is too narrow to plan with" if too_narrow else ""
     return (
         f"A pilot of {row['source']} on {shares} of {people(row['largest_d_f'])} characters at {row['sizes']} sizes predicts"
-        f" D_E of the whole to a factor {row['d_e_factor']:.2f}{loss}; {row['inside']} of {row['n_cells']} cells lie in"
-        f" its 95 % interval{', which is too narrow to plan with' if too_narrow else ''}."
+        f" D_E of the whole to a factor {row['d_e_factor']:.2f}{loss}; {held}."
     )

@@ -285,7 +285,12 @@ def read_forecast(folder: Path, seed: int = 0) -> Forecast:
         source: _source(found, draws[draws.source == source][:number], cells[cells.source == source], random)
         for source, found in fitted.items()
     }
-    return Forecast(curves, sources | {SCRATCH: _from_scratch(curves, sources, number)}, cells, law)
+    return Forecast(curves, sources | {SCRATCH: _from_scratch(curves, sources, number, noise_known(law))}, cells, law)
+
+
+def noise_known(law: dict[str, Any]) -> bool:
+    """Whether, by `transfer_law.json`, seeds or from-scratch points tell the noise; without, no draw is known."""
+    return law["noise"]["nats_per_token"]["finetune_run"] is not None
 
 
 def _read(path: Path, reader: Any) -> Any:
@@ -304,7 +309,7 @@ def _curves(points: pd.DataFrame, draws: int, random: np.random.Generator) -> Cu
     """Draws add noise of the stored standard error to every point, and clean the curve again."""
     log_d, log_loss = [], []
     for _, curve in points.sort_values("d").groupby("n_params"):
-        noise = curve.standard_error.to_numpy() * random.standard_normal((draws, len(curve)))
+        noise = curve.standard_error.fillna(0.0).to_numpy() * random.standard_normal((draws, len(curve)))
         noisy = curve.isotonic_loss.to_numpy() + np.concatenate([np.zeros((1, len(curve))), noise])
         log_d.append(np.log(curve.d.to_numpy(dtype=float)))
         log_loss.append(np.log(clean_curve(noisy, curve.n_seeds.to_numpy(dtype=float), curve.hit_budget.to_numpy())))
@@ -332,15 +337,15 @@ def _source(found: dict[str, Any], draws: pd.DataFrame, cells: pd.DataFrame, ran
     )
 
 
-def _from_scratch(curves: Curves, sources: dict[str, Source], draws: int) -> Source:
-    """No transfer, at the sizes of the sources and the D of the curves."""
-    zeros = np.zeros(1 + draws)
+def _from_scratch(curves: Curves, sources: dict[str, Source], draws: int, known: bool) -> Source:
+    """No transfer, at the sizes of the sources and the D of the curves; its draws are unknown as their noise is."""
+    zeros, sizes = np.zeros(1 + draws), len(curves.n_params)
     return Source(
         ln_k=np.full(1 + draws, -np.inf),
         alpha=zeros,
         beta=zeros,
         sizes=curves.n_params,
-        deviation=np.zeros((1 + draws, len(curves.n_params))),
+        deviation=np.concatenate([np.zeros((1, sizes)), np.full((draws, sizes), 0.0 if known else np.nan)]),
         n_params=(min(s.n_params[0] for s in sources.values()), max(s.n_params[1] for s in sources.values())),
         d_f=(characters(min(d[0] for d in curves.log_d)), characters(max(d[-1] for d in curves.log_d))),
         warnings=(),

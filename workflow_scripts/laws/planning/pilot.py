@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.laws.bootstrap import extra_scatter
+from workflow_scripts.laws.bootstrap import enough_cells, extra_scatter
 from workflow_scripts.laws.percentiles import held
-from workflow_scripts.laws.planning.forecast import Forecast
+from workflow_scripts.laws.planning.forecast import Forecast, noise_known
 from workflow_scripts.laws.transfer_law import Design, Observed, fit_from_many_starts, fit_law, start_of
 
 SHARES = (0.01, 0.1)
@@ -32,8 +32,9 @@ def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any
     Each has its `d_f` and `n_params`, `largest_d_f` (all data), and under `missed` a row for what is predicted, `the
     rest` and `the largest set`: `n_cells`, the typical factor of D_E (exp of the root mean square of ln D_E), the
     typical error of the loss in nats, the mean error of the loss (positive: the pilot promised too much), and
-    `inside`, the cells within the pilot's own 95 % interval.  `status` is that of the pilot's fit; one that did not
-    converge has missed nothing, because it says nothing.  Empty if there are fewer than 3 data sizes.
+    `inside`, the cells within the pilot's own 95 % interval (None where nothing tells the noise).  `status` is that of the pilot's fit, or `too few cells`
+    (`enough_cells`), with `starts` null; one that did not converge or has too few cells has missed nothing, because it
+    says nothing.  Empty if there are fewer than 3 data sizes.
     """
     cells = forecast.cells[(forecast.cells.source == source) & ~forecast.cells.upper_bound]
     all_d_f = np.sort(cells.d_f.unique()).astype(float)
@@ -44,7 +45,7 @@ def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any
     found = []
     for chosen in dict.fromkeys((tuple(sizes), tuple(sizes[:FEW_SIZES]))):
         inside = cells.d_f.isin(d_f) & cells.n_params.isin(chosen)
-        if len(chosen) >= 2 and inside.sum() >= 4:
+        if len(chosen) >= 2:
             pilot = {"d_f": d_f, "largest_d_f": float(all_d_f[-1]), "n_params": [float(n) for n in chosen]}
             found.append(pilot | _predict(forecast, cells, inside.to_numpy(), np.random.default_rng(seed)))
     return found
@@ -63,10 +64,12 @@ def _predict(
     `missed`.
 
     The interval holds the noise of both and the scatter about the law that the pilot itself shows; `draws_unknown` are
-    draws that did not converge within the bounds of the search, and lie on either side.
+    draws that did not converge within the bounds of the search, and lie on either side; all, where nothing tells the noise.
     """
     design, observed = _observe(forecast, cells)
     seen = observed.take(inside)
+    if not enough_cells(design.take(inside), seen.side[0] == 0):
+        return {"status": "too few cells", "starts": None, "draws_unknown": 0, "missed": {}}
     best = fit_from_many_starts(design.take(inside), seen).law
     extra = extra_scatter(design.take(inside), seen, best, np.diag(design.deviation[inside] ** 2))[2]
     design = replace(design, deviation=np.hypot(design.deviation, extra))
@@ -78,6 +81,9 @@ def _predict(
     best = found.law
     noise = pilot.deviation * random.standard_normal((DRAWS, inside.sum()))
     drawn = Observed(np.where(seen.side == 0, seen.log_d_e + noise, seen.log_d_e), np.repeat(seen.side, DRAWS, axis=0))
+    known_noise = noise_known(forecast.law)
+    if not known_noise:
+        drawn = drawn.unknown()
     draws = fit_law(pilot, drawn, start_of(best, pilot))
     known = ~inside & (observed.side[0] == 0)
     rest = design.take(known)
@@ -96,7 +102,12 @@ def _predict(
     largest = table[table.d_f == table.d_f.max()]
     return search | {
         "draws_unknown": int((~draws.known).sum()),
-        "missed": {"the rest": _score(table), "the largest set": _score(largest)} if len(table) else {},
+        "missed": {
+            "the rest": _score(table, known_noise),
+            "the largest set": _score(largest, known_noise),
+        }
+        if len(table)
+        else {},
     }
 
 
@@ -121,7 +132,7 @@ def _loss(forecast: Forecast, n_params: np.ndarray, log_d_e: np.ndarray) -> np.n
     return np.where(np.isfinite(loss), loss, np.nan)
 
 
-def _score(table: pd.DataFrame) -> dict[str, Any]:
+def _score(table: pd.DataFrame, known_noise: bool) -> dict[str, Any]:
     loss_error = table.loss_error.dropna()
     known = len(loss_error) > 0
     return {
@@ -129,5 +140,5 @@ def _score(table: pd.DataFrame) -> dict[str, Any]:
         "d_e_factor": float(np.exp(np.sqrt((table.error**2).mean()))),
         "loss_error": float(np.sqrt((loss_error**2).mean())) if known else None,
         "loss_error_mean": float(loss_error.mean()) if known else None,
-        "inside": int(table.inside.sum()),
+        "inside": int(table.inside.sum()) if known_noise else None,
     }
