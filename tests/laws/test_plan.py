@@ -229,7 +229,8 @@ def test_a_budget_weighs_the_length_of_pretraining_where_several_were_measured(l
 def test_the_best_way_is_unknown_in_a_draw_where_a_loss_is():
     """Unknown draws counted for the shortest pre-training, and for training from scratch."""
     loss = np.array([[3.0, 3.0, np.nan, 2.9, 2.7], [2.8, 2.9, 2.8, -np.inf, 2.8]])
-    assert _lowest(loss).tolist() == [0.25, 0.25]
+    assert [_lowest(loss, way) for way in (0, 1)] == [0.25, 0.25]
+    assert _lowest(np.full((2, 5), np.nan), 0) is None
 
 
 def test_weights_that_exist_are_as_long_pretrained_as_they_are(lengths):

@@ -167,7 +167,9 @@ def test_without_noise_a_law_has_estimates_and_no_intervals(unknown_noise):
         "One seed a cell, and no from-scratch curve of more than 3 points: nothing tells the noise, so no interval is known;"
         " a second seed or a fourth from-scratch d_chars is needed."
     ) in told
-    assert not any("scatter" in words or "draws" in words or "holds 0" in words for words in told)
+    assert not any(
+        "scatter" in words or "draws" in words or "holds 0" in words or "interval of" in words for words in told
+    )
 
 
 def test_a_plan_without_noise_has_forecasts_and_no_intervals(unknown_noise, tmp_path):
@@ -178,8 +180,11 @@ def test_a_plan_without_noise_has_forecasts_and_no_intervals(unknown_noise, tmp_
         found = interval(forecast.loss(source, 24_576, 20_000))
         assert found["estimate"] > 0
         assert found["low"] is found["high"] is None
-    told = plan(forecast, Question(20_000.0, (24_576.0, 55_296.0)))
+    told = plan(forecast, Question(20_000.0, (24_576.0, 55_296.0), target=forecast.loss("english", 24_576, 20_000)[0]))
     assert all("nan" not in sentence for answer in told for sentence in answer.sentences)
+    assert "it is lower in an unknown share of the draws." in " ".join(told[0].sentences)
+    assert "(in an unknown share of the draws); none here is sure to" in " ".join(told[0].sentences)
+    assert {row["probability_of_target"] for row in told[0].rows} == {None}
     lacks = interval_sentences(forecast)
     assert any("by an unknown amount, so no interval is known" in sentence for sentence in lacks["lacks"])
     for pilot in pilots(forecast, "english"):

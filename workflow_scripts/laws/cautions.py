@@ -58,6 +58,8 @@ def cautions(fitted: Fitted, fit: SourceFit, cells: pd.DataFrame, summary: dict[
     if known:
         yield from _unsure_draws(summary)
     yield from _prediction(summary)
+    if known:
+        yield from _reach(summary)
 
 
 def _unsure_draws(summary: dict[str, Any]) -> Iterator[str]:
@@ -116,6 +118,9 @@ def _prediction(summary: dict[str, Any]) -> Iterator[str]:
             f"Cells that are left out one at a time are predicted better by {summary['alternatives']['laws'][best]['equation']}:"
             f" {known[best]:.3f} nats off, where the transfer law is {own:.3f} off."
         )
+
+
+def _reach(summary: dict[str, Any]) -> Iterator[str]:
     for axis, name in {"N": "n_params", "D_F": "d_f"}.items():
         factor = summary["reach"][name]["interval_factor_at_10x"]
         if factor is None or factor > WIDE_REACH:
@@ -175,16 +180,15 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
         )
     if hurt := int((cells.verdict == "hurts").sum()):
         yield f"In {hurt} of {len(cells)} cells of the fit pre-training hurts (ossification), which no such law describes."
-    pretrain_seeds = fitted.cells[fitted.unit].pretrain_seeds
+    noise, pretrain_seeds = fitted.cells[fitted.unit].noise, fitted.cells[fitted.unit].pretrain_seeds
     if pretrain_seeds is None:
         yield (
             "No pretrain or zero_shot rows say which pre-trained model a seed starts from: each is taken to have its own."
             " With one checkpoint for all, every interval is conditional on its weights; its zero_shot loss under one seed"
             " would say so."
         )
-    elif pretrain_seeds < 2:
+    elif noise.known and pretrain_seeds < 2:
         yield "One pre-training seed: every interval is conditional on the pre-trained weights."
-    noise = fitted.cells[fitted.unit].noise
     if not noise.known:
         yield (
             "One seed a cell, and no from-scratch curve of more than 3 points: nothing tells the noise, so no interval is"

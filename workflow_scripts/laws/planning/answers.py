@@ -100,6 +100,15 @@ def percent(value: float | None) -> str:
     return "not answered" if value is None else f"{100 * value:.0f} %"
 
 
+def share_of(draws: np.ndarray, known: np.ndarray) -> float | None:
+    """Of draws, (draws,), those in which it is so: an unknown draw counts against it, and None is known of none."""
+    return float((draws & known).mean()) if known.any() else None
+
+
+def in_draws(share: float | None) -> str:
+    return f"in {'an unknown share' if share is None else percent(share)} of the draws"
+
+
 MODEL: dict[str, Callable[[dict[str, Any]], str]] = {
     "initial weights": lambda row: row["source"],
     "N": lambda row: f"{row['n_params']:,.0f}",
@@ -122,7 +131,9 @@ def reach(forecast: Forecast, question: Question) -> Answer:
     }
     if question.target is not None:
         columns |= {"reaches the target": lambda row: percent(row["probability_of_target"])}
-    sentences = _best(forecast, question, known) + (_sizes_for(question, rows) if question.target is not None else [])
+    sentences = _best(forecast, question, known)
+    if question.target is not None:
+        sentences += _sizes_for(forecast, question, rows)
     sentences += _beyond(forecast, question)
     return Answer(f"With {question.data}", sentences, rows, columns)
 
@@ -139,7 +150,8 @@ def _reached(forecast: Forecast, question: Question, source: str, n_params: floa
         low, high = forecast.curves.reach(n_params)
         return row | {"refused": f"D_E lies beyond the from-scratch runs of D = {people(low)} to {people(high)}"}
     if question.target is not None and question.target >= (lowest := forecast.curves.lowest_loss(n_params))[0]:
-        row["probability_of_target"] = float((np.maximum(loss, lowest)[1:] <= question.target).mean())
+        reached = np.maximum(loss, lowest)[1:]
+        row["probability_of_target"] = share_of(reached <= question.target, ~np.isnan(reached))
     if (bits := forecast.bits_per_byte_of_a_nat) is not None:
         row["bits_per_byte"] = interval(loss * bits)
     return row | {"loss": interval(loss), "refused": None}
@@ -160,9 +172,10 @@ def _best(forecast: Forecast, question: Question, known: list[dict[str, Any]]) -
         if source == best["source"] or not others:
             continue
         other = min(others, key=lambda row: row["loss"]["estimate"])
-        share = float((loss < forecast.loss(source, other["n_params"], question.characters))[1:].mean())
+        beside = forecast.loss(source, other["n_params"], question.characters)
+        share = share_of((loss < beside)[1:], (np.isfinite(loss) & np.isfinite(beside))[1:])
         sentences.append(
-            f"The lowest {of(other)} is {said(other['loss'], nats)}; {of(best)} it is lower in {percent(share)} of the draws."
+            f"The lowest {of(other)} is {said(other['loss'], nats)}; {of(best)} it is lower {in_draws(share)}."
         )
     return sentences
 
@@ -171,13 +184,14 @@ def of(row: dict[str, Any]) -> str:
     return initial(row) if row["source"] == SCRATCH else f"after {initial(row)}"
 
 
-def _sizes_for(question: Question, rows: list[dict[str, Any]]) -> list[str]:
+def _sizes_for(forecast: Forecast, question: Question, rows: list[dict[str, Any]]) -> list[str]:
     """The smallest size that reaches the target with each source: more likely than not, and surely."""
     sentences = []
     for source in dict.fromkeys(row["source"] for row in rows):
-        decided = [row for row in rows if row["source"] == source and row["probability_of_target"] is not None]
+        answered = [row for row in rows if row["source"] == source and not row["refused"]]
+        decided = [row for row in answered if question.target >= forecast.curves.lowest_loss(row["n_params"])[0]]
         likely = [row for row in decided if row["loss"]["estimate"] <= question.target]
-        sure = [row for row in likely if row["probability_of_target"] >= SURE]
+        sure = [row for row in likely if (row["probability_of_target"] or 0) >= SURE]
         start = "From scratch" if source == SCRATCH else f"After {source}"
         goal = f"{nats(question.target)} nats per token"
         if not decided:
@@ -188,7 +202,7 @@ def _sizes_for(question: Question, rows: list[dict[str, Any]]) -> list[str]:
             first = likely[0]
             sentences.append(
                 f"{start}, the smallest size expected to reach {goal} is {size(first['n_params'])}"
-                f" ({percent(first['probability_of_target'])} of the draws); "
+                f" ({in_draws(first['probability_of_target'])}); "
                 + (f"{size(sure[0]['n_params'])} is" if sure else "none here is")
                 + f" sure to ({100 * SURE:g} %)."
             )

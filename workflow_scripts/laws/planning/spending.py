@@ -11,11 +11,13 @@ from workflow_scripts.laws.planning.answers import (
     Answer,
     Prices,
     Question,
+    in_draws,
     initial,
     nats,
     of,
     percent,
     said,
+    share_of,
     size,
 )
 from workflow_scripts.laws.planning.compute import Compute
@@ -94,7 +96,7 @@ def _cheapest(question: Question, rows: list[dict[str, Any]], drawn: dict[Any, A
 
     def cheaper(first: dict[str, Any], second: dict[str, Any]) -> str:
         a, b = (drawn[row["source"], row["n_params"]]["total"][1:] for row in (first, second))
-        return f"in {percent(float((a < b).mean()))} of the draws"
+        return in_draws(share_of(a < b, ~(np.isnan(a) | np.isnan(b))))
 
     best = min(priced, key=total)
     parts = ", ".join(f"{people(best[name]['estimate'])} {name}" for name in ("data", "training", "use"))
@@ -163,8 +165,8 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
     best = min(known, key=lambda row: row["loss"]["estimate"])
     sentences = [
         f"The lowest loss for {people(question.budget)} FLOPs is expected {of(best)} with {people(best['d_f'])}"
-        f" characters: {said(best['loss'], nats)} nats per token. It is the lowest in"
-        f" {percent(_lowest(np.stack(losses))[known.index(best)])} of the draws."
+        f" characters: {said(best['loss'], nats)} nats per token. It is the lowest"
+        f" {in_draws(_lowest(np.stack(losses), known.index(best)))}."
     ]
     if best["source"] != SCRATCH:
         share = said(best["pretraining_share_of_flops"], percent)
@@ -189,10 +191,10 @@ def _best(loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(measured, loss, np.inf).argmin(axis=0), known
 
 
-def _lowest(loss: np.ndarray) -> np.ndarray:
-    """Share of the draws in which each of the ways, (ways, 1 + draws), is the best; unknown draws count against all."""
+def _lowest(loss: np.ndarray, way: int) -> float | None:
+    """Share of the draws in which one of the ways, (ways, 1 + draws), is the best."""
     best, known = _best(loss)
-    return np.bincount(best[1:][known[1:]], minlength=len(loss)) / (loss.shape[1] - 1)
+    return share_of((best == way)[1:], known[1:])
 
 
 def _length(forecast: Forecast, best: dict[str, Any]) -> str:

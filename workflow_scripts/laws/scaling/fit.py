@@ -151,7 +151,7 @@ def _require_decided(
     jacobian = problem.jacobian(position)[0][:, inside]
     lengths = np.linalg.norm(jacobian, axis=0)
     values = np.linalg.svd(jacobian / np.where(lengths > 0, lengths, 1.0), compute_uv=False)
-    if values[-1] < SINGULAR * values[0]:
+    if min(lengths.min() / lengths.max(), values[-1] / values[0]) < SINGULAR:
         distinct = ", ".join(f"{len(np.unique(values))} values of {name}" for name, values in x.items())
         raise LawError(
             f"{problem.law.name}: the points do not decide its {problem.law.n_parameters} parameters"
