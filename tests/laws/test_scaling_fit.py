@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workflow_scripts.laws.scaling import solver
-from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, FLOORED_LOSS_OF_D, LOSS_OF_N, RECTIFIED
+from workflow_scripts.laws.scaling.catalogue import CHINCHILLA, FLOORED_LOSS_OF_D, LOSS_OF_N
 from workflow_scripts.laws.scaling.fit import bootstrap, fit
 from workflow_scripts.laws.scaling.law import LawError
 from workflow_scripts.laws.scaling.solver import HUBER, nonnegative
@@ -131,10 +131,11 @@ def test_a_fit_that_does_not_converge_is_an_error(monkeypatch):
         fit(CHINCHILLA, *points(noise=0.01))
 
 
-def test_losses_that_do_not_change_decide_no_exponent():
+@pytest.mark.parametrize("loss", [2.0, 3.0, 4.123])
+def test_losses_that_do_not_change_decide_no_exponent(loss):
     """Its term is next to nothing, so the exponent changes nothing: it was told with an interval of no width."""
-    with pytest.raises(LawError, match="do not decide its 4 parameters"):
-        fit(RECTIFIED, np.full(14, 3.0), {"D": np.geomspace(6e3, 6e4, 14)})
+    with pytest.raises(LawError, match="do not decide its 3 parameters"):
+        fit(FLOORED_LOSS_OF_D, np.full(14, loss), {"D": np.geomspace(6e3, 6e4, 14)})
 
 
 def test_points_that_do_not_decide_are_an_error():
