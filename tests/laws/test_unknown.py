@@ -166,6 +166,15 @@ def test_intervals_say_which_pretrained_models_they_rest_on(pretrained, tuned, n
     assert held.startswith("Seeds and pre-training, through") == (number == 3)
 
 
+def test_a_source_without_pretrained_models_is_told_beside_one_that_has_them():
+    """A public checkpoint beside a source of one's own passed for a model a seed."""
+    runs = simulate_runs(document_size=None).assign(corpus="english")
+    public = runs[runs.arm == "finetune"].assign(init="public")
+    laws = summarise(fit_runs(check_runs(pd.concat([runs, public], ignore_index=True)), RULE))["sources"]
+    told = {name: any(words.startswith(UNPAIRED) for words in law["warnings"]) for name, law in laws.items()}
+    assert told == {"english": False, "public": True}
+
+
 def test_noise_at_the_end_of_its_search_is_told():
     """From-scratch runs twenty times as noisy as fine-tuned ones were taken to be 2.5 times."""
     runs = simulate_runs(noise=Noise(0.0, 0.0, 0.001), document_size=None)

@@ -180,14 +180,15 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
         )
     if hurt := int((cells.verdict == "hurts").sum()):
         yield f"In {hurt} of {len(cells)} cells of the fit pre-training hurts (ossification), which no such law describes."
-    noise, pretrain_seeds = fitted.cells[fitted.unit].noise, fitted.cells[fitted.unit].pretrain_seeds
-    if pretrain_seeds is None:
+    own = fitted.cells[fitted.unit]
+    noise = own.noise
+    if source in own.untold:
         yield (
             "No pretrain or zero_shot rows say which pre-trained model a seed starts from: each is taken to have its own."
             " With one checkpoint for all, every interval is conditional on its weights; its zero_shot loss under one seed"
             " would say so."
         )
-    elif noise.known and pretrain_seeds < 2:
+    elif noise.known and (own.pretrain_seeds or 1) < 2:
         yield "One pre-training seed: every interval is conditional on the pre-trained weights."
     if not noise.known:
         yield (

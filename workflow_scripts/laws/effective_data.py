@@ -68,6 +68,8 @@ class Cells:
     """Cells are counted over `scratch`, then `tuned`."""
     pretrain_seeds: int | None
     """Different pre-trained models behind the seeds of a cell, at most; None if the table does not tell."""
+    untold: frozenset[str]
+    """Sources of several seeds whose pre-trained models are in no row of the table."""
 
     @property
     def noise_known(self) -> np.ndarray:
@@ -124,7 +126,7 @@ def collect_cells(runs: pd.DataFrame, unit: str) -> Cells:
     curves = _curves(scratch, tuned, unit)
     seeds = _pretrain_seeds(runs, tuned_runs)
     noise = estimate_noise(used, pretrain_seeds=seeds, scatter=_scatter(scratch, curves))
-    return Cells(scratch, tuned, curves, noise, seeds)
+    return Cells(scratch, tuned, curves, noise, seeds, _untold(runs, tuned_runs))
 
 
 def _pretrain_seeds(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> int | None:
@@ -135,6 +137,16 @@ def _pretrain_seeds(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> int | None:
     if pretrained:
         return len(tuned & pretrained)
     return None if len(tuned) > 1 else len(tuned)
+
+
+def _untold(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> frozenset[str]:
+    seeds = tuned_runs.groupby("init").seed.nunique()
+    several = set(seeds.index[seeds > 1])
+    pretrained = runs[runs.arm == "pretrain"]
+    corpora = pretrained.corpus if "corpus" in pretrained else pd.Series(None, pretrained.index, dtype=object)
+    if corpora.isna().any():  # of whichever source
+        return frozenset()
+    return frozenset(several - set(corpora) - set(runs.init[runs.arm == "zero_shot"]))
 
 
 def _means(used: pd.DataFrame) -> pd.DataFrame:
