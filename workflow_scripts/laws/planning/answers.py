@@ -287,7 +287,8 @@ def pilot(forecast: Forecast) -> Answer:
     }
     sentences = [_pilot_sentence(row) for row in rows if row["predicts"] == "the largest set"]
     sentences += [
-        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes {status_in_words(found['status'])}{_agreed(found['starts'])}: "
+        f"The fit of a pilot of {source} at {len(found['n_params'])} sizes"
+        f" {status_in_words(found['status'])}{_agreed(found['starts'])}: "
         + ("it predicts nothing." if not found["missed"] else "its cells are too few or too alike.")
         for source, found in tried
         if found["status"] != "ok"
