@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -22,6 +23,15 @@ from pydantic import TypeAdapter
 from workflow_scripts.corpora.readers import reader_of
 from workflow_scripts.corpora.records import Document
 from workflow_scripts.corpora.sources import PathSource, Source
+
+PROSE = (
+    "The harbour of the old town lies to the west of the church, and most of its boats are painted blue.\n"
+    "Fishermen have mended nets there since the railway came, with songs that nobody wrote down.\n"
+    "In winter the quay is empty; only gulls walk between the coils of rope and look for bread.\n"
+    "A visitor who asks for the lighthouse will be sent up the hill, where it stood until the storm of 1911.\n"
+)
+"""A text that passes all filters of text."""
+PROSE_WORDS = tuple(dict.fromkeys(PROSE.replace(".", "").replace(",", "").replace(";", "").lower().split()))
 
 
 def source(kind: str, **keys: Any) -> PathSource:
@@ -220,3 +230,14 @@ FORMATS = [
     Format("files", "lines.jsonl.gz", rows("text")),
     Format("files", "table.parquet", lambda texts: table({"text": pa.array(texts, pa.string())})),
 ]  # fmt: skip
+
+
+def passing_text(number: int, kind: str) -> str:
+    """Some 600 characters that no other number has, and that no filter of its kind drops or cuts."""
+    random = Random(number)
+    lines = [random.choices(PROSE_WORDS, k=10) for _ in range(12)]
+    if kind == "github":
+        return "\n".join(
+            f"def {'_'.join(words[:4])}(value):\n    return value + {'.'.join(words[4:])}" for words in lines
+        )
+    return "\n".join(f"{' '.join(words)}." for words in lines)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.corpora.dumps import FORMATS, source
+from tests.corpora.dumps import FORMATS, PROSE, source
 from workflow_scripts.corpora import code_filters, text_filters
 from workflow_scripts.corpora.clean import Filters, clean, make_shard
 from workflow_scripts.corpora.counts import Counts
@@ -13,12 +13,6 @@ from workflow_scripts.corpora.inputs import Input
 from workflow_scripts.corpora.sources import PackageSource
 from workflow_scripts.corpora.text import Text
 
-PROSE = (
-    "The harbour of the old town lies to the west of the church, and most of its boats are painted blue.\n"
-    "Fishermen have mended nets there since the railway came, with songs that nobody wrote down.\n"
-    "In winter the quay is empty; only gulls walk between the coils of rope and look for bread.\n"
-    "A visitor who asks for the lighthouse will be sent up the hill, where it stood until the storm of 1911.\n"
-)
 CHINESE = "第一条　为了保护专利权人的合法权益，鼓励发明创造，推动其应用，提高创新能力，制定本法。\n第二条　本法所称的发明创造是指发明、实用新型和外观设计。\n"
 CODE = "def add(first, second):\n    return first + second\n\n\n" * 10
 

@@ -2,28 +2,14 @@
 
 import json
 from pathlib import Path
-from random import Random
 
 import pandas as pd
 import pytest
 
-from tests.corpora.dumps import FORMATS, source
-from tests.corpora.test_filters import PROSE
+from tests.corpora.dumps import FORMATS, passing_text, source
 from workflow_scripts.corpora import clean, count, fingerprint, report, split
 
-WORDS = tuple(dict.fromkeys(PROSE.replace(".", "").replace(",", "").replace(";", "").lower().split()))
 SHARES = ["--validation", "0.2", "--test", "0.2"]
-
-
-def text(number: int, kind: str) -> str:
-    """Some 600 characters that no other number has; code where code is read."""
-    random = Random(number)
-    lines = [random.choices(WORDS, k=10) for _ in range(12)]
-    if kind == "github":
-        return "".join(
-            f"def {'_'.join(words[:4])}(value):\n    return value + {'.'.join(words[4:])}\n" for words in lines
-        )
-    return "".join(f"{' '.join(words)}.\n" for words in lines)
 
 
 @pytest.fixture
@@ -34,7 +20,7 @@ def run(tmp_path, monkeypatch):
     for row, form in enumerate(FORMATS):
         folder = tmp_path / f"raw{row}"
         folder.mkdir()
-        texts = [text(number + place, form.kind) for place in range(12)]
+        texts = [passing_text(number + place, form.kind) for place in range(12)]
         number += 10  # two documents are in the next source too, unless that is of the other corpus
         path = form.write(folder, [*texts, texts[0], "short"])
         corpus, name = ("code" if form.kind == "github" else "text"), f"s{row}"
