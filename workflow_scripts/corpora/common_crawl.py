@@ -93,7 +93,7 @@ def _holds_warc(file: BinaryIO, offset: int) -> bool:
 
 def _text_of(record: WarcRecord, offset: int) -> str | Unreadable | LeftOut:
     """The text of a record, or why there is none.  Raises OSError if the record is damaged or not of its length."""
-    data = bounded(record.reader, offset)
+    data = bounded(record.reader, offset, record.content_length)
     if isinstance(data, Unreadable):
         return data
     if "Content-Length" not in record.headers or len(data) != record.content_length:

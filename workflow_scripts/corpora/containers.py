@@ -126,9 +126,12 @@ def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | Unreadable]]:
         offset += length
 
 
-def bounded(stream: BinaryIO, offset: int = 0) -> bytes | Unreadable:
-    """All bytes of a stream, or, if there are more than the largest record has, how many were read at least."""
-    data = stream.read(LARGEST_RECORD + 1)
+def bounded(stream: BinaryIO, offset: int = 0, expected: int = LARGEST_RECORD) -> bytes | Unreadable:
+    """All bytes of a stream, or, if there are more than the largest record has, how many were read at least.
+
+    Of a stream with more than the `expected` bytes one more is read: room for the largest record is not free to ask for.
+    """
+    data = stream.read(min(expected, LARGEST_RECORD) + 1)
     return data if len(data) <= LARGEST_RECORD else Unreadable("too_large", len(data), offset)
 
 
