@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import filterfalse, islice
 
 import numpy as np
 
@@ -133,8 +133,11 @@ def _share(document: Text, holds: Callable[[str], bool]) -> float:
 
 def words_without_letters(document: Text) -> bool:
     """Gopher: fewer than 80 % of the words hold a letter."""
-    holding = sum(word.isalpha() or any(map(str.isalpha, word)) for word in document.words)
-    return document.parts_words and holding < WORDS_WITH_LETTERS * len(document.words)
+    if not document.parts_words:
+        return False
+    mixed = filterfalse(str.isalpha, document.words)
+    holding = sum(word[0].isalpha() or any(map(str.isalpha, word)) for word in mixed)
+    return holding + sum(map(str.isalpha, document.words)) < WORDS_WITH_LETTERS * len(document.words)
 
 
 def few_stop_words(document: Text) -> bool:
@@ -166,16 +169,16 @@ def repeated_words(document: Text) -> bool:
     words = document.words
     if not document.parts_words or len(words) < 2:
         return False
-    numbers: dict[str, int] = {}
-    ids = np.array([numbers.setdefault(word, len(numbers)) for word in words], np.uint64) + np.uint64(1)
+    ids = np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
     ends = np.concatenate([[0], np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))])
     ngrams = ids
     for n in range(2, min(len(words), 10) + 1):
         ngrams = (ngrams[:-1] ^ (ngrams[:-1] >> np.uint64(29))) * _FACTOR + ids[n - 1 :]
+        ordered = np.sort(ngrams)
+        if not (ordered[1:] == ordered[:-1]).any():
+            return False  # no longer n-gram stands twice either
         order = np.argsort(ngrams, kind="stable")
         again = np.flatnonzero(ngrams[order[1:]] == ngrams[order[:-1]]) + 1  # places in `order` of the later ones
-        if not len(again):
-            return False  # no longer n-gram stands twice either
         if n in TOP_NGRAM_CHARACTERS:
             if _top_characters(ngrams, order, again, ends, n) > TOP_NGRAM_CHARACTERS[n] * ends[-1]:
                 return True
