@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -372,3 +374,14 @@ def test_a_source_without_a_law_does_not_take_the_plan_of_the_others(laws, tmp_p
 def test_planning_needs_no_torch():
     code = "import sys; from workflow_scripts.laws.__main__ import COMMANDS; COMMANDS['plan']; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_reader_that_goes_away_ends_a_command_without_a_traceback():
+    """As in `... plan ... | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "workflow_scripts.laws", "plan", "--help"]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert ended.stderr == ""
+    assert ended.returncode == -signal.SIGPIPE

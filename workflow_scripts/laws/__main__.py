@@ -1,5 +1,6 @@
 """Commands of the laws on anybody's table of runs: `python -m workflow_scripts.laws fit RUNS --out DIR`."""
 
+import signal
 import sys
 
 from workflow_scripts.laws import fit, pairs, plan
@@ -15,4 +16,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
     main(sys.argv[1:])
