@@ -1,8 +1,12 @@
 """Each filter drops, or cuts, what its source says and nothing else; each can be switched on and off, and is counted."""
 
 import json
+from collections import Counter
+from itertools import islice
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.corpora.dumps import FORMATS, PROSE, source
 from workflow_scripts.corpora import code_filters, text_filters
@@ -95,24 +99,57 @@ def test_of_a_web_page_the_sentences_stay():
     assert counts["read"]["characters"] == len(kept) + sum(cut["characters"] for cut in counts["cut"].values())
 
 
-def brute_force_covered(words: list[str], n: int) -> float:
-    """Share of the characters of words in n-grams that stood before."""
+def brute_force_covered(words: list[str], n: int) -> int:
+    """Characters of words in n-grams that stood before."""
     seen, covered = set(), set()
     for start in range(len(words) - n + 1):
         ngram = tuple(words[start : start + n])
         if ngram in seen:
             covered.update(range(start, start + n))
         seen.add(ngram)
-    return sum(len(words[place]) for place in covered) / sum(map(len, words))
+    return sum(len(words[place]) for place in covered)
+
+
+def brute_force_top(words: list[str], n: int) -> int:
+    """Characters in the occurrences of the most frequent n-gram that stands twice, the longest of them."""
+    counts = Counter(zip(*(words[start:] for start in range(n)), strict=False))
+    most = max(counts.values(), default=0)
+    longest = max((len("".join(ngram)) for ngram, count in counts.items() if count == most), default=0)
+    return most * longest if most > 1 else 0
+
+
+def brute_force(words: list[str]) -> bool:
+    characters = len("".join(words))
+    covered = text_filters.DUPLICATE_NGRAM_CHARACTERS.items()
+    top = text_filters.TOP_NGRAM_CHARACTERS.items()
+    return any(brute_force_covered(words, n) > share * characters for n, share in covered) or any(
+        brute_force_top(words, n) > share * characters for n, share in top
+    )
 
 
 @pytest.mark.parametrize("copies", range(12))
 def test_duplicate_ngrams_are_judged_as_counted_one_by_one(copies):
     words = [*(f"w{row}" for row in range(120)), *(f"w{row}" for row in range(40, 40 + copies)), "end"]
-    expected = any(
-        brute_force_covered(words, n) > share for n, share in text_filters.DUPLICATE_NGRAM_CHARACTERS.items()
-    )
-    assert text_filters.repeated_words(Text("", " ".join(words))) == expected
+    assert text_filters.repeated_words(Text("", " ".join(words))) == brute_force(words)
+
+
+@settings(max_examples=300)
+@given(st.data(), st.booleans())
+def test_repeated_words_are_judged_as_counted_one_by_one(data, even):
+    """A phrase among words that stand once; of even lengths, a limit is met exactly."""
+    phrase = ["to", "be", "or", "un", "in", "it", "at", "on", "so", "no"][: data.draw(st.integers(2, 10))]
+    others = (f"{row:02}" if even else f"{'long' * (row % 5)}{row}" for row in range(100))
+    words = []
+    for _ in range(data.draw(st.integers(1, 8))):
+        words += [*phrase, *islice(others, data.draw(st.integers(0, 30)))]
+    assert text_filters.repeated_words(Text("", " ".join(words))) == brute_force(words)
+
+
+@given(st.lists(st.sampled_from(["word", "word,", "(a)", "12", "--", "3rd", "é1", "中"]), min_size=1))
+def test_words_without_letters_are_counted_one_by_one(words):
+    holding = sum(any(map(str.isalpha, word)) for word in words)
+    document = Text("", " ".join(words))
+    assert text_filters.words_without_letters(document) == (document.parts_words and holding < 0.8 * len(words))
 
 
 PYTHON_NAMES = DEFAULTS["packages of python"]

@@ -133,20 +133,18 @@ def _share(document: Text, holds: Callable[[str], bool]) -> float:
 
 def words_without_letters(document: Text) -> bool:
     """Gopher: fewer than 80 % of the words hold a letter."""
-    if not document.parts_words:
+    needed = WORDS_WITH_LETTERS * len(document.words)
+    if not document.parts_words or (plain := sum(map(str.isalpha, document.words))) >= needed:
         return False
-    mixed = filterfalse(str.isalpha, document.words)
-    holding = sum(word[0].isalpha() or any(map(str.isalpha, word)) for word in mixed)
-    return holding + sum(map(str.isalpha, document.words)) < WORDS_WITH_LETTERS * len(document.words)
+    return plain + sum(any(map(str.isalpha, word)) for word in filterfalse(str.isalpha, document.words)) < needed
 
 
 def few_stop_words(document: Text) -> bool:
     """Gopher: an English text with fewer than two of the words the, be, to, of, and, that, have, with."""
-    return (
-        document.parts_words
-        and len(STOP_WORDS.intersection(map(str.lower, document.words))) < STOP_WORDS_NEEDED
-        and document.language == "en"
-    )
+    if not document.parts_words or len(STOP_WORDS.intersection(document.words)) >= STOP_WORDS_NEEDED:
+        return False
+    found = STOP_WORDS.intersection(map(str.lower, document.words))
+    return len(found) < STOP_WORDS_NEEDED and document.language == "en"
 
 
 def repeated_lines(document: Text) -> bool:
@@ -169,37 +167,46 @@ def repeated_words(document: Text) -> bool:
     words = document.words
     if not document.parts_words or len(words) < 2:
         return False
-    ids = np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
+    ngrams = ids = np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
     ends = np.concatenate([[0], np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))])
-    ngrams = ids
     for n in range(2, min(len(words), 10) + 1):
         ngrams = (ngrams[:-1] ^ (ngrams[:-1] >> np.uint64(29))) * _FACTOR + ids[n - 1 :]
-        ordered = np.sort(ngrams)
-        if not (ordered[1:] == ordered[:-1]).any():
+        ordered, longest = np.sort(ngrams), (ends[n:] - ends[:-n]).max()
+        if not (again := np.count_nonzero(ordered[1:] == ordered[:-1])):
             return False  # no longer n-gram stands twice either
-        order = np.argsort(ngrams, kind="stable")
-        again = np.flatnonzero(ngrams[order[1:]] == ngrams[order[:-1]]) + 1  # places in `order` of the later ones
         if n in TOP_NGRAM_CHARACTERS:
-            if _top_characters(ngrams, order, again, ends, n) > TOP_NGRAM_CHARACTERS[n] * ends[-1]:
+            limit = TOP_NGRAM_CHARACTERS[n] * ends[-1]
+            harmless = int(limit // longest)  # times that any may stand there
+            more_often = (ordered[harmless:] == ordered[: len(ordered) - harmless]).any()
+            if more_often and _top_characters(ngrams, ends, n) > limit:
                 return True
-        elif _covered(order[again], np.diff(ends), n) > DUPLICATE_NGRAM_CHARACTERS[n] * ends[-1]:
-            return True
+        else:
+            limit = DUPLICATE_NGRAM_CHARACTERS[n] * ends[-1]
+            if again * longest > limit and _again_characters(ngrams, ends, n) > limit:
+                return True
     return False
 
 
-def _top_characters(ngrams: np.ndarray, order: np.ndarray, again: np.ndarray, ends: np.ndarray, n: int) -> int:
+def _later(ngrams: np.ndarray) -> np.ndarray:
+    """Where those stand that stood before, the same ones side by side."""
+    order = np.argsort(ngrams, kind="stable")
+    return order[1:][ngrams[order[1:]] == ngrams[order[:-1]]]
+
+
+def _top_characters(ngrams: np.ndarray, ends: np.ndarray, n: int) -> int:
     """Characters in all occurrences of the most frequent n-gram, the longest of them if there are several."""
-    _, first, counts = np.unique(ngrams[order[again]], return_index=True, return_counts=True)
-    top = order[again][first[counts == counts.max()]]
+    later = _later(ngrams)
+    _, first, counts = np.unique(ngrams[later], return_index=True, return_counts=True)
+    top = later[first[counts == counts.max()]]
     return int((counts.max() + 1) * (ends[top + n] - ends[top]).max())
 
 
-def _covered(starts: np.ndarray, lengths: np.ndarray, n: int) -> int:
-    """Characters of the words that lie in one of the n-grams at `starts`."""
-    steps = np.zeros(len(lengths) + 1, np.int64)
+def _again_characters(ngrams: np.ndarray, ends: np.ndarray, n: int) -> int:
+    """Characters of the words that lie in an n-gram that stood before."""
+    starts, steps = _later(ngrams), np.zeros(len(ends), np.int64)
     np.add.at(steps, starts, 1)
     np.add.at(steps, starts + n, -1)
-    return int(lengths[np.cumsum(steps[:-1]) > 0].sum())
+    return int(np.diff(ends)[np.cumsum(steps[:-1]) > 0].sum())
 
 
 CUTS = {cut.__name__: cut for cut in (unfinished_lines, policy_lines)}
