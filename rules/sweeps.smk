@@ -3,22 +3,22 @@
 
 use rule scratch as swept_scratch with:
     output:
-        manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{factor}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
+        manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{value}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
-        f"{RESULTS}/logs/training/sweeps/{{constant}}/{{factor}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+        f"{RESULTS}/logs/training/sweeps/{{constant}}/{{value}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     params:
-        runs=specifications_of("sweeps/{constant}/{factor}/scratch/{unit}/{size}/seed{seed}/{cells}"),
+        runs=specifications_of("sweeps/{constant}/{value}/scratch/{unit}/{size}/seed{seed}/{cells}"),
         command=command(),
         code=TRAINER_CODE,
 
 
 use rule finetune as swept_finetune with:
     output:
-        manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{factor}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
+        manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{value}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
-        f"{RESULTS}/logs/training/sweeps/{{constant}}/{{factor}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+        f"{RESULTS}/logs/training/sweeps/{{constant}}/{{value}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     params:
-        runs=specifications_of("sweeps/{constant}/{factor}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
+        runs=specifications_of("sweeps/{constant}/{value}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
         command=command(INITIAL),
         code=TRAINER_CODE,
 

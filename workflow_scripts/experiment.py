@@ -106,6 +106,17 @@ class Experiment(Strict):
             for size in sweep.sizes:
                 if size not in sizes:
                     raise ValueError(f"sweeps.{index}.sizes: {size!r} is not one of the sizes {sizes}")
+            own = getattr(self.recipe, sweep.constant)
+            if own not in sweep.values or len(set(sweep.values)) < len(sweep.values):
+                raise ValueError(
+                    f"sweeps.{index}.values {list(sweep.values)}: {own:g}, the recipe's own {sweep.constant}, must be there,"
+                    " and none twice"
+                )
+            for value in sweep.values:
+                try:
+                    Recipe.model_validate(self.recipe.model_dump() | {sweep.constant: value})
+                except ValidationError as error:
+                    raise ValueError(f"sweeps.{index}.values: {value:g}: {error.errors()[0]['msg']}") from None
         depth = min(shape.n_layer for shape in self.model.sizes)
         if self.trainable.startswith("last_blocks") and int(self.trainable.split(":")[1]) > depth:
             raise ValueError(f"trainable: {self.trainable!r} is more than the {depth} blocks of the smallest model")
@@ -214,12 +225,13 @@ class Experiment(Strict):
 
     @cached_property
     def sweep_runs(self) -> list[Run]:
-        """The runs of all sweeps; those of factor 1 are runs like any other, with a place of their own."""
+        """The runs of all sweeps; those at the recipe's own value are runs like any other, with a place of
+        their own."""
         unit = self.grids[0].unit
         return [
-            Run(arm, source, unit, size, d, seed, sweep.constant, factor)
+            Run(arm, source, unit, size, d, seed, sweep.constant, value)
             for sweep in self.sweeps
-            for factor in sweep.factors
+            for value in sweep.values
             for size in sweep.sizes
             for d in sweep.characters
             for seed in self.seeds
@@ -252,7 +264,7 @@ class Experiment(Strict):
             data = {"corpus": self.target, "unit_tokens": excerpt, "characters": run.characters}
         recipe = self._constants["recipe"]
         if run.sweep:
-            recipe = recipe | {run.sweep: recipe[run.sweep] * run.factor}
+            recipe = recipe | {run.sweep: run.value}
         before = None if run.arm in ("pretrain", "scratch") else self.specification(self.pretraining_of(run))
         return {
             **self._truth(run),

@@ -22,13 +22,13 @@ class Run:
     """D; None for pre-training, which is counted in tokens."""
     seed: int
     sweep: str | None = None
-    """The constant of the recipe that is multiplied by `factor`; None in the grids."""
-    factor: float = 1.0
+    """The constant of the recipe that has another `value`; None in the grids."""
+    value: float | None = None
 
     @property
     def siblings(self) -> str:
         """Folder of the runs that share everything but D."""
-        sweep = f"sweeps/{self.sweep}/{self.factor:g}/" if self.sweep else ""
+        sweep = f"sweeps/{self.sweep}/{self.value:g}/" if self.sweep else ""
         source = f"/{self.source}" if self.source else ""
         unit = "" if self.arm in ("pretrain", "zero_shot") else f"/{self.unit}"
         return f"{sweep}{self.arm}{source}{unit}/{self.size}/seed{self.seed}"

@@ -142,14 +142,8 @@ class Fit(Strict):
 class Sweep(Strict):
     """What another value of one constant of the recipe would have changed, at chosen cells of both arms."""
 
-    constant: Literal["learning_rate", "weight_decay"]
-    factors: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=3)
-    """Multiples of the recipe's value; 1 is among them."""
+    constant: Literal["learning_rate", "weight_decay", "dropout"]
+    values: tuple[float, ...] = Field(min_length=3)
+    """The recipe's own is among them."""
     sizes: tuple[str, ...] = Field(min_length=1)
     characters: tuple[Characters, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _holds_the_default(self) -> Sweep:
-        if 1 not in self.factors or len(set(self.factors)) < len(self.factors):
-            raise ValueError(f"factors {list(self.factors)}: 1, the recipe's own value, must be there, and none twice")
-        return self

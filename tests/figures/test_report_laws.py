@@ -24,6 +24,8 @@ from workflow_scripts.laws.simulate import simulate_runs
 from workflow_scripts.laws.sweeps import judge
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+OWN = 0.004
+"""The recipe's own value of a constant that is swept."""
 
 
 def copied(laws: Path, folder: Path, **documents: Callable[[dict], object]) -> Path:
@@ -194,7 +196,8 @@ def test_zero_shot_has_its_interval_where_d_e_is_a_limit_too(laws_folder: Path, 
 def swept(optimum: float, arm: str, constant: str = "learning_rate") -> pd.DataFrame:
     """Losses at the factors of a sweep, on a parabola about the optimum; two seeds, which differ a little."""
     rows = [
-        {"constant": constant, "factor": factor, "arm": arm, "source": None if arm == "scratch" else "english"}
+        {"constant": constant, "value": OWN * factor, "own": OWN, "arm": arm}
+        | {"source": None if arm == "scratch" else "english"}
         | {"size": "25k", "n_params": 24_576, "d_chars": 6_000, "seed": seed}
         | {"test_loss": 3.0 + 0.05 * np.log(factor / optimum) ** 2 + 0.004 * seed * (factor == 4)}
         for factor in FACTORS
@@ -217,12 +220,13 @@ def with_sweeps(laws_folder: Path, tmp_path: Path) -> Path:
 def test_a_report_says_what_the_sweeps_found(make_report: Report, with_sweeps: Path) -> None:
     """An optimum at the edge of a sweep is none: the reader must meet that among the reservations."""
     html = make_report(with_sweeps)
-    shown = {(row[0], row[1]): row for row in rows_of(html) if len(row) == 9}
+    shown = {(row[0], row[1]): row for row in rows_of(html) if len(row) == 10}
     tuned = shown["learning rate", "fine-tuning from English"]
-    assert tuned[2:5] == ["25k", "6k", "≥ 4.0"]
-    assert tuned[5].startswith("≥ 0.")
-    assert tuned[6:] == ["not negligible", "1.4", "–"]
-    assert shown["learning rate", "from scratch"][4:7] == ["1.0", "0.000 ± 0.002", "negligible"]
+    assert tuned[2:5] == ["25k", "6k", "0.0040"]
+    assert tuned[5] == "≥ 0.016"
+    assert tuned[6].startswith("≥ 0.")
+    assert tuned[7:] == ["not negligible", "1.4", "–"]
+    assert shown["learning rate", "from scratch"][4:8] == ["0.0040", "0.0040", "0.000 ± 0.002", "negligible"]
     assert "≥" not in "".join(shown["weight decay", "from scratch"])
     text = text_of(html)
     reserved = text[text.index("What the data does not support") : text.index("What a larger model buys")]
@@ -233,12 +237,12 @@ def test_a_report_says_what_the_sweeps_found(make_report: Report, with_sweeps: P
 
 
 def test_a_cell_of_a_sweep_without_the_recipes_own_value_is_unknown(with_sweeps: Path, experiment: dict) -> None:
-    runs = swept(0.1, "finetune").assign(test_loss=lambda table: table["test_loss"].mask(table["factor"] == 1.0))
+    runs = swept(0.1, "finetune").assign(test_loss=lambda table: table["test_loss"].mask(table["value"] == OWN))
     sweeps = {"simulated": False, "cells": judge(runs), "transfer": []}
     (with_sweeps / "sweeps.json").write_text(json.dumps(sweeps))
     laws = Laws(with_sweeps)
     (row,) = report_sweeps.section(laws, Experiment.parse(experiment, "here"))["rows"]
-    assert row[4:] == ["≤ 0.25", "unknown", "unknown", "unknown", "1"]
+    assert row[4:] == ["0.0040", "≤ 0.0010", "unknown", "unknown", "unknown", "0.004"]
     assert (
         "runs at the recipe's own learning rate failed: what it loses is unknown" in report_sweeps.reservations(laws)[1]
     )

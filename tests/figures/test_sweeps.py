@@ -15,7 +15,14 @@ from workflow_scripts.files import read_json, write_json
 from workflow_scripts.laws.sweeps import main
 
 FACTORS = [0.25, 0.5, 1, 2, 4]
-SWEEP = {"constant": "learning_rate", "factors": FACTORS, "sizes": ["25k"], "characters": [6_000, 44_000]}
+OWN = 0.004
+"""The recipe's own learning rate."""
+SWEEP = {
+    "constant": "learning_rate",
+    "values": [OWN * factor for factor in FACTORS],
+    "sizes": ["25k"],
+    "characters": [6_000, 44_000],
+}
 INSIDE, BEYOND = 1.2, 0.02
 """Multiples of the recipe's learning rate with the lowest loss: within the sweep, and below its smallest."""
 
@@ -28,7 +35,7 @@ def judged(tmp_path: Path) -> Callable[[float, float], dict]:
     def make(scratch: float, finetune: float) -> dict:
         for run in Experiment.parse(config, "here").sweep_runs:
             optimum = scratch if run.arm == "scratch" else finetune
-            loss = 3.0 + 0.05 * np.log(run.factor / optimum) ** 2 + 0.01 * run.seed
+            loss = 3.0 + 0.05 * np.log(run.value / OWN / optimum) ** 2 + 0.01 * run.seed
             record = {"identity": {"specification": {}}, "outcome": {"test_loss": loss}}
             write_json(tmp_path / "training" / run.folder / "run.json", record)
         d = np.geomspace(6_000, 245_000, 8)
@@ -50,7 +57,7 @@ def test_an_optimum_at_the_edge_of_one_arms_sweep_is_not_called_inside(judged: C
     assert {(cell["arm"], cell["optimum_inside"]) for cell in cells} == {("scratch", True), ("finetune", False)}
     for cell in cells:
         expected = INSIDE if cell["arm"] == "scratch" else 0.25
-        assert cell["best_factor"] == pytest.approx(expected)
+        assert cell["best_value"] == pytest.approx(OWN * expected)
         assert cell["verdict"] == ("negligible" if cell["arm"] == "scratch" else "not negligible")
 
 

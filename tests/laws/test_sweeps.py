@@ -8,19 +8,22 @@ from hypothesis import strategies as st
 
 from workflow_scripts.laws.sweeps import effect_on_transfer, judge, parabola_minimum
 
-FACTORS = [0.25, 0.5, 1.0, 2.0, 4.0]
+RATES = [0.001, 0.002, 0.004, 0.008, 0.016]
+OWN = 0.004
 
 
 def swept(optimum, arm="scratch", size="25k", noise=0.0, curvature=0.05, level=3.0):
-    """Losses on a parabola in ln(factor) with its minimum at `optimum`, two seeds, seed noise shared by all factors."""
+    """Losses on a parabola in the logarithm of the rate with its minimum at `optimum` times the recipe's own, two seeds,
+    seed noise shared by all rates."""
     random = np.random.default_rng(0)
     rows = []
     for seed in (0, 1):
         of_seed = random.normal(0, 0.05)
-        for factor in FACTORS:
-            loss = level + curvature * np.log(factor / optimum) ** 2 + of_seed + random.normal(0, noise)
+        for rate in RATES:
+            loss = level + curvature * np.log(rate / (OWN * optimum)) ** 2 + of_seed + random.normal(0, noise)
             rows.append(
-                {"constant": "learning_rate", "factor": factor, "arm": arm, "source": None if arm == "scratch" else "e"}
+                {"constant": "learning_rate", "value": rate, "own": OWN, "arm": arm}
+                | {"source": None if arm == "scratch" else "e"}
                 | {"size": size, "n_params": 24_576, "d_chars": 6_000, "seed": seed, "test_loss": loss}
             )
     return pd.DataFrame(rows)
@@ -29,7 +32,7 @@ def swept(optimum, arm="scratch", size="25k", noise=0.0, curvature=0.05, level=3
 @given(st.floats(0.36, 2.8))
 def test_a_planted_optimum_is_found(optimum):
     (cell,) = judge(swept(optimum))
-    assert cell["best_factor"] == pytest.approx(optimum, rel=1e-6)
+    assert cell["best_value"] == pytest.approx(OWN * optimum, rel=1e-6)
     assert cell["left"] == pytest.approx(0.05 * np.log(optimum) ** 2, abs=1e-9)
     assert cell["optimum_inside"]
 
@@ -46,12 +49,12 @@ def test_a_flat_valley_is_negligible_and_a_steep_one_is_not():
     assert (flat["verdict"], steep["verdict"]) == ("negligible", "not negligible")
 
 
-def test_a_failed_run_is_named_and_costs_its_factor_only():
+def test_a_failed_run_is_named_and_costs_its_value_only():
     runs = swept(1.0)
-    runs.loc[(runs.factor == 4) & (runs.seed == 1), "test_loss"] = np.nan
+    runs.loc[(runs.value == 0.016) & (runs.seed == 1), "test_loss"] = np.nan
     (cell,) = judge(runs)
-    assert cell["failed"] == [4.0]
-    assert cell["best_factor"] == pytest.approx(1.0)
+    assert cell["failed"] == [0.016]
+    assert cell["best_value"] == pytest.approx(OWN)
 
 
 def test_the_lowest_point_at_an_edge_is_returned_as_it_is():
@@ -81,12 +84,30 @@ def test_d_t_moves_by_the_difference_of_what_the_arms_lose():
 
 
 def test_an_edge_is_never_negligible():
-    """Losses that fall to the last factor leave an unknown amount behind it, however little to the edge."""
+    """Losses that fall to the last value leave an unknown amount behind it, however little to the edge."""
     runs = swept(1.0, curvature=0.0)
-    runs["test_loss"] = 3.012 - 0.003 * np.log2(runs.factor * 4)
+    runs["test_loss"] = 3.012 - 0.003 * np.log2(runs.value * 1000)
     (cell,) = judge(runs)
     assert not cell["optimum_inside"]
     assert cell["verdict"] == "undecided"
+
+
+def shares(losses, own=0.0):
+    """A sweep of dropout from scratch, one loss a share."""
+    rows = [{"value": share, "test_loss": loss} for share, loss in losses.items()]
+    place = {"constant": "dropout", "own": own, "arm": "scratch", "source": None}
+    return pd.DataFrame(rows).assign(**place, size="25k", n_params=24_576, d_chars=6_000, seed=0)
+
+
+def test_none_of_a_constant_is_an_end_of_what_is_possible_and_not_of_the_sweep():
+    (cell,) = judge(shares({0.0: 3.0, 0.1: 3.1, 0.2: 3.3}))
+    assert (cell["best_value"], cell["optimum_inside"], cell["verdict"]) == (0.0, True, "negligible")
+
+
+def test_an_optimum_between_values_that_hold_0_is_found_without_logarithms():
+    (cell,) = judge(shares({share: 3 + (share - 0.12) ** 2 for share in (0.0, 0.05, 0.1, 0.2, 0.4)}))
+    assert cell["best_value"] == pytest.approx(0.12)
+    assert cell["left"] == pytest.approx(0.12**2)
 
 
 def test_a_cell_without_a_run_that_ended_well_is_named():

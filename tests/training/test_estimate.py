@@ -68,7 +68,7 @@ def test_sizes_ask_for_the_longest_job_of_a_sweep_too_and_only_grids_are_told_of
     config["sweeps"] = []
     without = Experiment.parse(config, "config")
     config["sweeps"] = [
-        {"constant": "weight_decay", "factors": [0.3, 1, 3], "sizes": ["25k"], "characters": [2_000_000]}
+        {"constant": "weight_decay", "values": [0.03, 0.1, 0.3], "sizes": ["25k"], "characters": [2_000_000]}
     ]
     swept = Experiment.parse(config, "config")
     plain, found = (estimate.estimate(it, dict.fromkeys(it.shapes, MACHINE)) for it in (without, swept))

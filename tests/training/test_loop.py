@@ -57,9 +57,10 @@ def same(first, second):
 
 @pytest.mark.parametrize("kills", [[1], [7], [13, 14, 29], [3, 20, 21, 40, 41]])
 @pytest.mark.parametrize("checkpoint_seconds", [0, 5, 40])
-def test_a_killed_run_goes_on_to_the_same_bits(make_task, tmp_path, kills, checkpoint_seconds):
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_killed_run_goes_on_to_the_same_bits(make_task, tmp_path, kills, checkpoint_seconds, dropout):
     """Peers replay batches or lose random state on resuming."""
-    task = make_task()
+    task = make_task(recipe={"dropout": dropout})
     whole = train(task, tmp_path / "whole", ALONE, checkpoint_seconds=10**9)
     assert whole.progress.step > max(kills)
     for at in kills:
@@ -250,8 +251,9 @@ def test_only_what_is_trainable_moves(make_task, trainable, moved):
     assert averaged == changed
 
 
-def test_micro_batches_give_the_gradient_of_the_batch(make_task):
-    task = make_task(recipe={"batch_sequences": 6})
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_micro_batches_give_the_gradient_of_the_batch(make_task, dropout):
+    task = make_task(recipe={"batch_sequences": 6, "dropout": dropout})
     whole, parts = Trainer(task, ALONE), Trainer(task, Placement(CPU, micro_batch=4))
     for trainer in (whole, parts):
         trainer._gradient(task.batches[0])
@@ -280,6 +282,17 @@ def test_the_same_weights_always_give_the_same_loss(make_task):
     task, model = make_task(), GPT(SHAPE)
     model.initialise(0)
     assert len({held_out_loss(model, task.stop_windows, CPU) for _ in range(3)}) == 1
+
+
+def test_dropout_changes_training_and_no_evaluation(make_task):
+    """The first evaluation is that of the initial weights: the same; what is learnt from them differs."""
+    plain, dropped = (Trainer(make_task(recipe={"dropout": share}), ALONE) for share in (0.0, 0.3))
+    for trainer in (plain, dropped):
+        trainer.evaluate()
+        for _ in range(20):
+            trainer.train_step()
+    assert plain.progress.curve == dropped.progress.curve
+    assert plain.interval["loss"].item() < dropped.interval["loss"].item()
 
 
 def test_golden_trace(make_task):

@@ -1,11 +1,12 @@
 """The model is the one that the counts describe, and its fused loss is the plain one."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.training.model import GPT, gelu, linear_cross_entropy
+from workflow_scripts.training.model import GOLDEN, GPT, Dropout, gelu, linear_cross_entropy, mixed
 from workflow_scripts.training.shape import ModelShape
 
 shapes = st.builds(
@@ -85,3 +86,31 @@ def test_initial_weights_depend_on_the_seed_alone():
     first, second, third = (torch.cat([p.flatten() for p in model.parameters()]) for model in models)
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
+
+
+def kept(keys, site=0, share=0.3, T=16, C=8):
+    x = torch.ones(len(keys), T, C)
+    return Dropout(share, torch.tensor(keys))(x, site)
+
+
+def test_random_bits_are_those_of_splitmix():
+    """Its first three numbers from the seed 0, as published with the algorithm."""
+    found = mixed(torch.arange(1, 4) * GOLDEN) % 2**32
+    assert found.tolist() == [number % 2**32 for number in (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F)]
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 200), st.floats(0.01, 0.9))
+def test_dropout_leaves_out_its_share_and_keeps_the_mean(key, site, share):
+    found = kept([key], site, share, T=128, C=64)
+    left_out = (found == 0).float().mean().item()
+    assert left_out == pytest.approx(share, abs=6 * (share * (1 - share) / (128 * 64)) ** 0.5)
+    torch.testing.assert_close(found[found != 0], torch.full_like(found[found != 0], 1 / (1 - share)))
+
+
+@given(st.integers(-(2**63), 2**63 - 2), st.integers(0, 200))
+def test_dropout_depends_on_the_sequence_and_the_site_alone(key, site):
+    together = kept([key, key + 1], site)
+    torch.testing.assert_close(together[1:], kept([key + 1], site), rtol=0, atol=0)
+    for other in (kept([key + 1], site), kept([key], site + 1)):
+        both = ((together[:1] > 0) & (other > 0)).float().mean().item()
+        assert both == pytest.approx(0.7**2, abs=0.2), "independent of each other"

@@ -66,9 +66,10 @@ def port():
         return free.getsockname()[1]
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
-def test_two_processes_learn_what_one_learns(make_task, tmp_path, port, sharded):
-    task = make_task()
+def test_two_processes_learn_what_one_learns(make_task, tmp_path, port, sharded, dropout):
+    task = make_task(recipe={"dropout": dropout})
     expected, _ = alone(task)
     found, _ = run_together(task, 2, port, sharded, tmp_path)
     np.testing.assert_allclose(found, expected, atol=2e-4)

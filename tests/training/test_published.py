@@ -40,7 +40,7 @@ def test_the_set_in_memory_and_the_state_on_the_gpu_are_counted(experiment):
 
 
 def test_the_largest_set_may_be_that_of_a_sweep(experiment):
-    sweep = {"constant": "weight_decay", "factors": [0.3, 1, 3], "sizes": ["393k"], "characters": [10**12]}
+    sweep = {"constant": "weight_decay", "values": [0.03, 0.1, 0.3], "sizes": ["393k"], "characters": [10**12]}
     swept = Experiment.model_validate(experiment.model_dump() | {"sweeps": [sweep]})
     assert largest_set(swept, EXPECTED) == pytest.approx(10**12 / 3)
 

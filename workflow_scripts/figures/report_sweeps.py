@@ -18,7 +18,8 @@ HEAD = (
         "arm",
         "N",
         "D (characters)",
-        "best, over the recipe's",
+        "the recipe's",
+        "best",
         "the recipe loses (nats per token)",
         "verdict",
     ),
@@ -58,11 +59,12 @@ def _rows(laws: Laws) -> Rows:
             ARMS[cell["arm"]] + (f" from {title_of(cell['source'])}" if cell["source"] else ""),
             cell["size"],
             count(cell["d_chars"]),
+            number(cell["own"]),
             _optimum(cell),
             _loss(cell),
             cell["verdict"],
             "–" if cell["arm"] == "scratch" else _known(moved.get(_place(cell))),
-            ", ".join(f"{factor:g}" for factor in cell["failed"]) or "–",
+            ", ".join(f"{value:g}" for value in cell["failed"]) or "–",
         ]
         for cell in laws.sweeps["cells"]
     ]
@@ -87,7 +89,7 @@ def _side(cell: dict[str, Any]) -> str:
 
 
 def _optimum(cell: dict[str, Any]) -> str:
-    return f"{_side(cell)}{number(cell['best_factor'])}"
+    return f"{_side(cell)}{number(cell['best_value'])}"
 
 
 def _loss(cell: dict[str, Any]) -> str:

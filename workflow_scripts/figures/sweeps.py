@@ -26,7 +26,7 @@ CEILING = 0.3
 
 
 def draw(sweeps: Mapping[str, Any]) -> Figure:
-    """Loss against the factor, as the difference to the recipe's own value; a row a constant, a column an arm."""
+    """Loss against the value, as the difference to that at the recipe's own; a row a constant, a column an arm."""
     constants = sorted({cell["constant"] for cell in sweeps["cells"]})
     figure, rows = style.panels(len(constants), columns=2, height=2.6, right=0.95)
     for pair, constant in zip(rows, constants, strict=True):
@@ -35,29 +35,35 @@ def draw(sweeps: Mapping[str, Any]) -> Figure:
             cells = [cell for cell in sweeps["cells"] if (cell["constant"], cell["arm"]) == (constant, arm)]
             ends[axes] = _lines(axes, cells)
             axes.set_title(name)
-            axes.set_xlabel(f"{title_of(constant).lower()}, over the recipe's")
+            axes.set_xlabel(title_of(constant).lower())
         pair[0].set_ylabel("test loss over the recipe's\n(nats per token)")
         for axes, labels in ends.items():
             style.label_ends(axes, labels, head="N, $D$")
-    style.footnote(figure, [f"Means over seeds, paired.  Differences above {CEILING} nats are cut off."])
+    style.footnote(
+        figure,
+        [
+            f"Means over seeds, paired.  Upright line: the recipe's own value.  Differences above {CEILING} nats are cut off."
+        ],
+    )
     return figure
 
 
 def _lines(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> list[End]:
     sizes = style.data_styles(sorted({cell["n_params"] for cell in cells}))
     data = sorted({cell["d_chars"] for cell in cells})
-    axes.set_xscale("log", base=2)
+    ticks = sorted({float(value) for cell in cells for value in cell["losses"]})
+    if ticks[0] > 0:
+        axes.set_xscale("log", base=2)
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
-    axes.axvline(1, color=style.MUTED, linewidth=0.8)
+    axes.axvline(cells[0]["own"], color=style.MUTED, linewidth=0.8)
     ends = []
     for cell in cells:
-        factors = np.array([float(factor) for factor in cell["losses"]])
-        loss = np.array(list(cell["losses"].values())) - cell["losses"].get("1", np.nan)
+        values = np.array([float(value) for value in cell["losses"]])
+        loss = np.array(list(cell["losses"].values())) - cell["losses"].get(f"{cell['own']:g}", np.nan)
         look, dashes = sizes[cell["n_params"]], style.DASHES[data.index(cell["d_chars"])]
         shown = np.minimum(loss, CEILING)
-        axes.plot(factors, shown, color=look.colour, linestyle=dashes, marker=look.marker)
-        ends.append(End(factors[-1], float(shown[-1]), f"{cell['size']}, {count(cell['d_chars'])}", look.colour))
-    ticks = sorted({float(factor) for cell in cells for factor in cell["losses"]})
+        axes.plot(values, shown, color=look.colour, linestyle=dashes, marker=look.marker)
+        ends.append(End(values[-1], float(shown[-1]), f"{cell['size']}, {count(cell['d_chars'])}", look.colour))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     return ends

@@ -33,8 +33,8 @@ def read_runs(experiment: Experiment, training: Path) -> pd.DataFrame:
         rows.append(
             {
                 "constant": run.sweep,
-                "factor": run.factor,
-                "value": getattr(experiment.recipe, run.sweep) * run.factor,
+                "value": run.value,
+                "own": getattr(experiment.recipe, run.sweep),
                 "arm": run.arm,
                 "source": run.source,
                 "size": run.size,
@@ -60,25 +60,28 @@ def parabola_minimum(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
     """Where the optimum lies, and how much the recipe's own value loses against it (nats a token).
 
-    Raises SystemExit if no factor is left whose runs all ended well.
+    0 is an end of what is possible, not of the sweep alone.  Raises SystemExit if no value is left whose runs all ended
+    well.
     """
-    by_factor = runs.pivot_table(index="factor", columns="seed", values="test_loss").dropna()
-    if by_factor.empty:
+    by_value = runs.pivot_table(index="value", columns="seed", values="test_loss").dropna()
+    if by_value.empty:
         cell = ", ".join(f"{name} {runs[name].iloc[0]}" for name in CELL if runs[name].notna().all())
         raise SystemExit(
-            f"sweep of {cell}: a run failed at every factor; their run.json say why: change the sweep, or drop it"
+            f"sweep of {cell}: a run failed at every value; their run.json say why: change the sweep, or drop it"
         )
-    factors, loss = by_factor.index.to_numpy(), by_factor.mean(axis=1).to_numpy()
-    place, lowest = parabola_minimum(np.log(factors), loss)
-    best = by_factor.index[int(np.argmin(loss))]
-    default = 1.0 in by_factor.index
+    values, loss, own = by_value.index.to_numpy(), by_value.mean(axis=1).to_numpy(), float(runs.own.iloc[0])
+    in_logs = values[0] > 0
+    place, lowest = parabola_minimum(np.log(values) if in_logs else values, loss)
+    best = by_value.index[int(np.argmin(loss))]
+    there = own in by_value.index
     return {
-        "losses": dict(zip((f"{factor:g}" for factor in factors), loss.tolist(), strict=True)),
-        "failed": sorted(set(runs.factor) - set(factors)),
-        "best_factor": float(np.exp(place)),
-        "optimum_inside": bool(factors[0] < best < factors[-1]),
-        "left": float(by_factor.loc[1.0].mean() - lowest) if default else None,
-        "differences": (by_factor.loc[1.0] - by_factor.loc[best]).tolist() if default and best != 1.0 else [],
+        "own": own,
+        "losses": dict(zip((f"{value:g}" for value in values), loss.tolist(), strict=True)),
+        "failed": sorted(set(runs.value) - set(values)),
+        "best_value": float(np.exp(place)) if in_logs else place,
+        "optimum_inside": bool(values[0] < best < values[-1] or best == 0),
+        "left": float(by_value.loc[own].mean() - lowest) if there else None,
+        "differences": (by_value.loc[own] - by_value.loc[best]).tolist() if there and best != own else [],
     }
 
 

@@ -7,9 +7,10 @@ weights, and in that pre-training is one pass over its data and has no patience.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from workflow_scripts.training.checkpoint import load_checkpoint, save_checkpoint
 from workflow_scripts.training.data import Batches
-from workflow_scripts.training.model import GPT
+from workflow_scripts.training.model import GPT, Dropout
 from workflow_scripts.training.noise_scale import squared_norms
 from workflow_scripts.training.optimizer import AdamW
 from workflow_scripts.training.placement import Placement, like, whole
@@ -153,12 +154,20 @@ class Trainer:
         """Leaves the gradient of the batch's mean loss in `.grad`, returns that loss; the batch is (B, T + 1)."""
         parts = self.placement.parts(batch)
         loss = torch.zeros((), device=self.device)
-        for part in parts:
+        for part, dropout in zip(parts, self._dropout(len(batch)), strict=False):
             with self.placement.without_exchange(self.wrapped, last=part is parts[-1]), self._precision():
-                part_loss = self.wrapped(part[:, :-1], part[:, 1:]) * (len(part) / sum(map(len, parts)))
+                part_loss = self.wrapped(part[:, :-1], part[:, 1:], dropout) * (len(part) / sum(map(len, parts)))
             part_loss.backward()
             loss += part_loss.detach()
         return self.placement.mean(loss)
+
+    def _dropout(self, sequences: int) -> Iterable[Dropout | None]:
+        """Of each micro-batch of this step; None without any."""
+        if not self.task.recipe.dropout:
+            return itertools.repeat(None)
+        stream = np.random.Philox(key=[self.task.seed, self.progress.step])
+        keys = self.placement.parts(stream.random_raw(sequences).view(np.int64))
+        return [Dropout(self.task.recipe.dropout, part) for part in keys]
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.recipe.precision == "bfloat16")

@@ -7,12 +7,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workflow_scripts.training.shape import ModelShape
+
+
+class Dropout(NamedTuple):
+    """Leaves entries out that are a pure function of a sequence's key, the place in the model, and that in the sequence.
+
+    So they are the same whatever the number of devices, and after a run is resumed.
+    """
+
+    share: float
+    keys: Tensor
+    """(B,), int64: uniform, another one for every sequence of every step."""
+
+    def __call__(self, x: Tensor, site: int) -> Tensor:
+        """`x` (B, T, C) with a share of its entries 0 and the others larger, so that the mean stays; sites differ."""
+        B, T, C = x.shape
+        places = torch.arange(T * C, device=x.device) + site * T * C
+        kept = mixed(self.keys[:, None] + places * GOLDEN) >= round((self.share - 0.5) * 2**64)
+        return x * (kept.view(B, T, C) / (1 - self.share))
+
+
+GOLDEN, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+
+
+def mixed(x: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 (Steele et al. 2014): 64 uniform bits of each number."""
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """To the right, zeros moving in: `>>` alone would move copies of the sign in."""
+    return (x >> bits) & ((1 << 64 - bits) - 1)
 
 
 class Attention(nn.Module):
@@ -38,9 +72,11 @@ class Block(nn.Module):
         self.up = nn.Linear(shape.d_model, 4 * shape.d_model)
         self.down = nn.Linear(4 * shape.d_model, shape.d_model)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm_1(x))
-        return x + self.down(gelu(self.up(self.norm_2(x))))
+    def forward(self, x: Tensor, dropout: Dropout | None = None, site: int = 0) -> Tensor:
+        attended = self.attention(self.norm_1(x))
+        x = x + (attended if dropout is None else dropout(attended, site))
+        thought = self.down(gelu(self.up(self.norm_2(x))))
+        return x + (thought if dropout is None else dropout(thought, site + 1))
 
 
 class GPT(nn.Module):
@@ -87,16 +123,18 @@ class GPT(nn.Module):
         for module in chosen:
             module.requires_grad_(True)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
+    def hidden(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
         """tokens (B, T) -> the last layer's states after the final norm (B, T, C)."""
         x = self.embedding(tokens) + self.position.weight[: tokens.shape[1]]
-        for block in self.blocks:
-            x = block(x)
+        if dropout is not None:
+            x = dropout(x, 0)
+        for number, block in enumerate(self.blocks):
+            x = block(x, dropout, 1 + 2 * number)
         return self.norm(x)
 
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, targets: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Mean cross-entropy in nats a token; tokens and targets are (B, T)."""
-        hidden = self.hidden(tokens)
+        hidden = self.hidden(tokens, dropout)
         return linear_cross_entropy(hidden.flatten(0, 1), self.embedding.weight, targets.flatten())
 
 

@@ -39,6 +39,9 @@ class Recipe(BaseModel):
     beta_2: float = Field(0.95, ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     """Applied to matrices and embeddings, not to norms and biases."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the entries left out, while training, of the embeddings and of what each attention and MLP adds to them:
+    GPT-2's, but that attention weights stay."""
     gradient_clip: float = Field(1.0, gt=0)
     warmup_steps: int = Field(gt=0)
     averaging_power: float = Field(gt=0)
