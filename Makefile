@@ -2,6 +2,7 @@
 # make plan   how long it will take and how much memory, before anything is trained; GPU=h100: on a GPU that is not here
 # make test   every test
 # make slurm  the tests of a SLURM cluster that `make test` leaves out (root, some minutes)
+# make large  records of 5 GB, which `make test` leaves out too (some minutes)
 # make lint   format and lint of Python and rules        make lock   new versions in envs/requirements.txt
 # make wheels   the lock as files, for machines without a network      make environments   envs/* that derive from the lock
 # make coverage   do intervals of planted laws hold the truth? (minutes; keeps benchmarks/coverage.csv)
@@ -10,7 +11,7 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 
-.PHONY: run plan test slurm lint format lock environments wheels coverage
+.PHONY: run plan test slurm large lint format lock environments wheels coverage
 .DELETE_ON_ERROR:
 
 run: .venv/ready
@@ -24,6 +25,9 @@ test: .venv/ready
 
 slurm: .venv/ready
 	@$(BIN)/python -m pytest -m cluster
+
+large: .venv/ready
+	@$(BIN)/python -m pytest tests/corpora/large_input.py
 
 coverage: .venv/ready
 	@$(BIN)/python -m benchmarks.coverage

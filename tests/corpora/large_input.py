@@ -1,4 +1,4 @@
-"""Records of 5 GB: minutes, and not part of the suite.  Run with `python -m pytest tests/corpora/large_input.py`."""
+"""Records of 5 GB: minutes, and not part of the suite.  `make large` runs them."""
 
 import gzip
 import json
