@@ -1,6 +1,6 @@
 """Raw dumps to token files: beside `datatrove` and `fastwarc`, and how time and memory grow with the input.
 
-    python -m benchmarks.corpora --source DOCUMENTS --target DOCUMENTS [--peer PYTHON] [--megabytes 200] [--gigabytes 1 10]
+    python -m benchmarks.corpora --source DOCUMENTS --target DOCUMENTS [--peer PYTHON] [--megabytes 400] [--gigabytes 1 10]
 
 The dumps are made (benchmarks/dumps.py) from the documents of two corpora, say `english` and `python` below
 `results/quickstart/corpora/documents`; sizes are of their text.  `--peer` is the Python of an environment with
@@ -134,7 +134,7 @@ def project(folder: Path, source: list[str], target: list[str], n_bytes: int) ->
 
 
 def check_tokens(folder: Path) -> int:
-    """How many tokens of the first shard were compared with those that `tokenizers` gives.  Raises SystemExit."""
+    """How many tokens of the first row group were compared with those that `tokenizers` gives.  Raises SystemExit."""
     tokens = folder / RESULTS / "tokens"
     tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
     index = pq.read_table(tokens / "web/documents.parquet").to_pandas().set_index("id")
@@ -149,6 +149,8 @@ def check_tokens(folder: Path) -> int:
                 if ours.tolist() != tokenizer.encode(text, add_special_tokens=False).ids:
                     raise SystemExit(f"{path}: {name}: not the tokens that tokenizers gives")
                 compared += len(ours)
+    if not compared:
+        raise SystemExit(f"{folder}: no token was compared")
     return compared
 
 
@@ -223,7 +225,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--source", type=Path, required=True, help="folder of the clean documents of a corpus")
     parser.add_argument("--target", type=Path, required=True, help="another")
     parser.add_argument("--peer", type=Path, help="Python with datatrove")
-    parser.add_argument("--megabytes", type=float, default=200, help="of text, beside datatrove; 0 leaves that out")
+    parser.add_argument("--megabytes", type=float, default=400, help="of text, beside datatrove; 0 leaves that out")
     parser.add_argument("--gigabytes", type=float, nargs="*", default=[1, 10], help="of text, to see how costs grow")
     given = parser.parse_args(argv)
     source, target = sentences_of(given.source), sentences_of(given.target)

@@ -1,7 +1,7 @@
 """Dumps of any size to measure with, made of the sentences of real documents: OpenWebText2's and Common Crawl's form.
 
-Every sentence is real, every document new; one in twenty is a copy of an earlier one of its file and one in twenty has
-one sentence changed as well, so that removing duplicates has something to find.
+Every sentence is real.  One document in twenty is a copy of an earlier one of its file, and one in twenty a copy with one
+sentence changed, so that removing duplicates has something to find.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 from workflow_scripts.corpora.documents import read_shard
 
 SENTENCES_A_DOCUMENT = (8, 60)
-"""Between these, a sentence of 90 characters in the mean: some 3,000 characters."""
+"""From the first to below the second; some 3,900 characters in the mean."""
 SENTENCES_A_PARAGRAPH = 5
 COPIES = 0.05
 """Share of exact copies, and share of copies with one sentence changed."""

@@ -246,17 +246,21 @@ def test_bytes_and_published_vocabularies_need_no_corpus():
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
-        ({"values": [0.001, 0.002, 0.008]}, "0.004, the recipe's own learning_rate, must be there, and none twice"),
-        ({"values": [0.002, 0.004, 0.004]}, "must be there, and none twice"),
-        ({"values": [0, 0.004, 0.008]}, "sweeps.0.values: 0: Input should be greater than 0"),
-        ({"constant": "dropout", "values": [0, 0.5, 1]}, "sweeps.0.values: 1: Input should be less than 1"),
+        ({"values": [0.002, 0.0040000001]}, "sweeps.0.values: two of .* are the same in six figures"),
+        ({"values": [0.002, float("inf")]}, "sweeps.0.values.1: Input should be a finite number"),
+        (
+            {"constant": "weight_decay", "values": [0, 1]},
+            "sweeps.0.values: 0: values of weight_decay differ by factors",
+        ),
+        ({"constant": "dropout", "values": [0.5, 1]}, "sweeps.0.values: 1: Input should be less than 1"),
         ({"sizes": ["5k"]}, "sweeps.0.sizes: '5k' is not one of the sizes"),
     ],
 )
-def test_a_sweep_holds_the_recipes_own_value_and_possible_ones(sweep, message):
+def test_a_sweep_of_impossible_values_is_refused(sweep, message):
     with open("config/config.yaml") as file:
         config = yaml.safe_load(file)
-    whole = {"constant": "learning_rate", "values": [0.002, 0.004, 0.008], "sizes": ["25k"], "characters": [6_000]}
-    Experiment.parse(config | {"sweeps": [whole]}, "mine.yaml")
+    whole = {"constant": "learning_rate", "values": [0.008, 0.002], "sizes": ["25k"], "characters": [6_000]}
+    found = Experiment.parse(config | {"sweeps": [whole]}, "mine.yaml").sweep_runs
+    assert list(dict.fromkeys(run.value for run in found)) == [0.002, 0.004, 0.008], "with the recipe's own"
     with pytest.raises(ConfigurationError, match=message):
         Experiment.parse(config | {"sweeps": [whole | sweep]}, "mine.yaml")

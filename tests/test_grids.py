@@ -79,8 +79,9 @@ def test_both_arms_are_swept_alike_and_in_nothing_but_the_constant(experiment):
         choices = {key: specification[key] for key in ("model", "data", "seed", "recipe", "evaluation")}
         swept.setdefault(run.arm, set()).add(canonical_json(choices))
     assert swept["scratch"] == swept["finetune"]
-    rates = [sweep.values for sweep in experiment.sweeps if sweep.constant == "learning_rate"]
-    assert any(min(values) < experiment.recipe.learning_rate < max(values) for values in rates)
+    rates = {run.value for run in experiment.sweep_runs if run.sweep == "learning_rate"}
+    assert min(rates) < experiment.recipe.learning_rate < max(rates)
+    assert experiment.recipe.learning_rate in rates
 
 
 def test_one_pass_over_kims_english_is_what_it_holds():

@@ -19,6 +19,7 @@ from workflow_scripts.configuration import ConfigurationError, explain, with_bas
 from workflow_scripts.corpora.sources import Source
 from workflow_scripts.grid import Run
 from workflow_scripts.sections import (
+    LINEAR,
     Evaluation,
     Fit,
     Grid,
@@ -106,17 +107,6 @@ class Experiment(Strict):
             for size in sweep.sizes:
                 if size not in sizes:
                     raise ValueError(f"sweeps.{index}.sizes: {size!r} is not one of the sizes {sizes}")
-            own = getattr(self.recipe, sweep.constant)
-            if own not in sweep.values or len(set(sweep.values)) < len(sweep.values):
-                raise ValueError(
-                    f"sweeps.{index}.values {list(sweep.values)}: {own:g}, the recipe's own {sweep.constant}, must be there,"
-                    " and none twice"
-                )
-            for value in sweep.values:
-                try:
-                    Recipe.model_validate(self.recipe.model_dump() | {sweep.constant: value})
-                except ValidationError as error:
-                    raise ValueError(f"sweeps.{index}.values: {value:g}: {error.errors()[0]['msg']}") from None
         depth = min(shape.n_layer for shape in self.model.sizes)
         if self.trainable.startswith("last_blocks") and int(self.trainable.split(":")[1]) > depth:
             raise ValueError(f"trainable: {self.trainable!r} is more than the {depth} blocks of the smallest model")
@@ -125,6 +115,21 @@ class Experiment(Strict):
             raise ValueError(f"grids: a sampling unit may have one grid, found {units}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: a seed stands twice in {list(self.seeds)}")
+        return self
+
+    @model_validator(mode="after")
+    def _sweeps_are_possible(self) -> Experiment:
+        for index, sweep in enumerate(self.sweeps):
+            key, values = f"sweeps.{index}.values", self._swept(sweep)
+            if len({f"{value:g}" for value in values}) < len(values):
+                raise ValueError(f"{key}: two of {values} are the same in six figures")
+            if values[0] == 0 and sweep.constant not in LINEAR:
+                raise ValueError(f"{key}: 0: values of {sweep.constant} differ by factors; take a small one")
+            for value in values:
+                try:
+                    Recipe.model_validate(self.recipe.model_dump() | {sweep.constant: value})
+                except ValidationError as error:
+                    raise ValueError(f"{key}: {value:g}: {error.errors()[0]['msg']}") from None
         return self
 
     @model_validator(mode="after")
@@ -223,6 +228,10 @@ class Experiment(Strict):
                         runs.extend(Run("finetune", source, grid.unit, size, d, seed) for d in sorted(grid.finetune))
         return runs
 
+    def _swept(self, sweep: Sweep) -> list[float]:
+        """The values of a sweep and the recipe's own, in order."""
+        return sorted({getattr(self.recipe, sweep.constant), *sweep.values})
+
     @cached_property
     def sweep_runs(self) -> list[Run]:
         """The runs of all sweeps; those at the recipe's own value are runs like any other, with a place of
@@ -231,7 +240,7 @@ class Experiment(Strict):
         return [
             Run(arm, source, unit, size, d, seed, sweep.constant, value)
             for sweep in self.sweeps
-            for value in sweep.values
+            for value in self._swept(sweep)
             for size in sweep.sizes
             for d in sweep.characters
             for seed in self.seeds

@@ -139,11 +139,15 @@ class Fit(Strict):
         return self
 
 
+LINEAR = ("dropout",)
+"""Constants that may be 0; values of the others differ by factors."""
+
+
 class Sweep(Strict):
     """What another value of one constant of the recipe would have changed, at chosen cells of both arms."""
 
     constant: Literal["learning_rate", "weight_decay", "dropout"]
-    values: tuple[float, ...] = Field(min_length=3)
-    """The recipe's own is among them."""
+    values: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(min_length=2)
+    """Beside the recipe's own."""
     sizes: tuple[str, ...] = Field(min_length=1)
     characters: tuple[Characters, ...] = Field(min_length=1)

@@ -194,7 +194,7 @@ def test_zero_shot_has_its_interval_where_d_e_is_a_limit_too(laws_folder: Path, 
 
 
 def swept(optimum: float, arm: str, constant: str = "learning_rate") -> pd.DataFrame:
-    """Losses at the factors of a sweep, on a parabola about the optimum; two seeds, which differ a little."""
+    """Losses of a sweep, on a parabola about the optimum (over the recipe's own); two seeds, which differ a little."""
     rows = [
         {"constant": constant, "value": OWN * factor, "own": OWN, "arm": arm}
         | {"source": None if arm == "scratch" else "english"}
@@ -222,11 +222,11 @@ def test_a_report_says_what_the_sweeps_found(make_report: Report, with_sweeps: P
     html = make_report(with_sweeps)
     shown = {(row[0], row[1]): row for row in rows_of(html) if len(row) == 10}
     tuned = shown["learning rate", "fine-tuning from English"]
-    assert tuned[2:5] == ["25k", "6k", "0.0040"]
-    assert tuned[5] == "≥ 0.016"
+    assert tuned[2:5] == ["25k", "6k", "0.00400"]
+    assert tuned[5] == "≥ 0.0160"
     assert tuned[6].startswith("≥ 0.")
     assert tuned[7:] == ["not negligible", "1.4", "–"]
-    assert shown["learning rate", "from scratch"][4:8] == ["0.0040", "0.0040", "0.000 ± 0.002", "negligible"]
+    assert shown["learning rate", "from scratch"][4:8] == ["0.00400", "0.00400", "0.000 ± 0.002", "negligible"]
     assert "≥" not in "".join(shown["weight decay", "from scratch"])
     text = text_of(html)
     reserved = text[text.index("What the data does not support") : text.index("What a larger model buys")]
@@ -242,7 +242,7 @@ def test_a_cell_of_a_sweep_without_the_recipes_own_value_is_unknown(with_sweeps:
     (with_sweeps / "sweeps.json").write_text(json.dumps(sweeps))
     laws = Laws(with_sweeps)
     (row,) = report_sweeps.section(laws, Experiment.parse(experiment, "here"))["rows"]
-    assert row[4:] == ["0.0040", "≤ 0.0010", "unknown", "unknown", "unknown", "0.004"]
+    assert row[4:] == ["0.00400", "≤ 0.00100", "unknown", "unknown", "unknown", "0.00400"]
     assert (
         "runs at the recipe's own learning rate failed: what it loses is unknown" in report_sweeps.reservations(laws)[1]
     )

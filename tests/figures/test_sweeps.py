@@ -80,3 +80,12 @@ def test_the_figure_shows_both_arms_over_the_recipes_own_value(judged: Callable[
         for line in lines:
             expected = 0.05 * (np.log(np.array(FACTORS) / optimum) ** 2 - np.log(optimum) ** 2)
             np.testing.assert_allclose(line.get_ydata(), np.minimum(expected, 0.3), atol=1e-12)
+
+
+def test_values_that_hold_0_are_drawn_without_logarithms() -> None:
+    losses = {"0": 3.0, "0.1": 2.9, "0.2": 3.1}
+    place = {"constant": "dropout", "own": 0.0, "losses": losses, "size": "25k", "n_params": 24_576, "d_chars": 6_000}
+    for axes in draw({"cells": [{**place, "arm": arm} for arm in ("scratch", "finetune")]}).axes:
+        assert axes.get_xscale() == "linear"
+        (line,) = [line for line in axes.lines if line.get_marker() != "None"]
+        np.testing.assert_allclose(line.get_xydata(), [[0, 0], [0.1, -0.1], [0.2, 0.1]], atol=1e-12)

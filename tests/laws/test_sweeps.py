@@ -104,9 +104,13 @@ def test_none_of_a_constant_is_an_end_of_what_is_possible_and_not_of_the_sweep()
     assert (cell["best_value"], cell["optimum_inside"], cell["verdict"]) == (0.0, True, "negligible")
 
 
-def test_an_optimum_between_values_that_hold_0_is_found_without_logarithms():
-    (cell,) = judge(shares({share: 3 + (share - 0.12) ** 2 for share in (0.0, 0.05, 0.1, 0.2, 0.4)}))
-    assert cell["best_value"] == pytest.approx(0.12)
+def test_shares_of_dropout_are_equally_far_apart_whichever_runs_failed():
+    """Logarithms would put the minimum of these elsewhere, and the two arms of a pair must not differ in that."""
+    losses = {share: 3 + (share - 0.12) ** 2 for share in (0.0, 0.05, 0.1, 0.2, 0.4)}
+    for known in (losses, losses | {0.0: np.nan}):
+        (cell,) = judge(shares(known))
+        assert cell["best_value"] == pytest.approx(0.12)
+    (cell,) = judge(shares(losses))
     assert cell["left"] == pytest.approx(0.12**2)
 
 

@@ -129,7 +129,8 @@ def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | Unreadable]]:
 def bounded(stream: BinaryIO, offset: int = 0, expected: int = LARGEST_RECORD) -> bytes | Unreadable:
     """All bytes of a stream, or, if there are more than the largest record has, how many were read at least.
 
-    Of a stream with more than the `expected` bytes one more is read: room for the largest record is not free to ask for.
+    Where a caller expects fewer, `expected` and one more are read, so that it sees a longer stream: asking for room for
+    the largest record is not free.
     """
     data = stream.read(min(expected, LARGEST_RECORD) + 1)
     return data if len(data) <= LARGEST_RECORD else Unreadable("too_large", len(data), offset)

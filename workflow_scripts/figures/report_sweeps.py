@@ -27,7 +27,7 @@ HEAD = (
 )
 NOTE = (
     f"Negligible: at most {NEGLIGIBLE} nats per token, or two standard errors (±) where those are more. ≤, ≥: the best of "
-    "the swept values is the smallest or the largest, so the optimum may lie beyond, and the recipe may lose more. D_T at "
+    "the swept values is the smallest above 0 or the largest, so the optimum may lie beyond, and the recipe may lose more. D_T at "
     "the optima: with the best value in each arm."
 )
 
@@ -59,12 +59,12 @@ def _rows(laws: Laws) -> Rows:
             ARMS[cell["arm"]] + (f" from {title_of(cell['source'])}" if cell["source"] else ""),
             cell["size"],
             count(cell["d_chars"]),
-            number(cell["own"]),
+            _value(cell["own"]),
             _optimum(cell),
             _loss(cell),
             cell["verdict"],
             "–" if cell["arm"] == "scratch" else _known(moved.get(_place(cell))),
-            ", ".join(f"{value:g}" for value in cell["failed"]) or "–",
+            ", ".join(map(_value, cell["failed"])) or "–",
         ]
         for cell in laws.sweeps["cells"]
     ]
@@ -78,6 +78,10 @@ def _words(constant: str) -> str:
     return constant.replace("_", " ")
 
 
+def _value(value: float) -> str:
+    return number(value, 3)
+
+
 def _known(value: float | None) -> str:
     return "unknown" if value is None else number(value)
 
@@ -89,7 +93,7 @@ def _side(cell: dict[str, Any]) -> str:
 
 
 def _optimum(cell: dict[str, Any]) -> str:
-    return f"{_side(cell)}{number(cell['best_value'])}"
+    return f"{_side(cell)}{_value(cell['best_value'])}"
 
 
 def _loss(cell: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from workflow_scripts.figures import style
 from workflow_scripts.figures.style import End
 from workflow_scripts.figures.words import count, title_of
 from workflow_scripts.files import read_json
+from workflow_scripts.sections import LINEAR
 
 ARMS = {"scratch": "From scratch", "finetune": "Fine-tuned"}
 CEILING = 0.3
@@ -52,7 +53,7 @@ def _lines(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> list[End]:
     sizes = style.data_styles(sorted({cell["n_params"] for cell in cells}))
     data = sorted({cell["d_chars"] for cell in cells})
     ticks = sorted({float(value) for cell in cells for value in cell["losses"]})
-    if ticks[0] > 0:
+    if cells[0]["constant"] not in LINEAR:
         axes.set_xscale("log", base=2)
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     axes.axvline(cells[0]["own"], color=style.MUTED, linewidth=0.8)

@@ -19,6 +19,7 @@ import pandas as pd
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import write_json
 from workflow_scripts.laws.collect import read_record
+from workflow_scripts.sections import LINEAR
 
 CELL = ["constant", "arm", "source", "size", "n_params", "d_chars"]
 NEGLIGIBLE = 0.02
@@ -70,7 +71,7 @@ def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
             f"sweep of {cell}: a run failed at every value; their run.json say why: change the sweep, or drop it"
         )
     values, loss, own = by_value.index.to_numpy(), by_value.mean(axis=1).to_numpy(), float(runs.own.iloc[0])
-    in_logs = values[0] > 0
+    in_logs = runs.constant.iloc[0] not in LINEAR
     place, lowest = parabola_minimum(np.log(values) if in_logs else values, loss)
     best = by_value.index[int(np.argmin(loss))]
     there = own in by_value.index

@@ -173,7 +173,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.recipe.precision == "bfloat16")
 
     def _squared_norms(self) -> tuple[float | None, float | None]:
-        """Of the gradients of the next batch, one sequence at a time; unknown where weights are in shards."""
+        """Of the gradients of the next batch without dropout, one sequence at a time; unknown where weights are in shards."""
         if self.placement.sharded:
             return None, None
         batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)

@@ -22,25 +22,31 @@ class Dropout(NamedTuple):
     So they are the same whatever the number of devices, and after a run is resumed.
     """
 
-    share: float
+    rate: float
     keys: Tensor
     """(B,), int64: uniform, another one for every sequence of every step."""
 
-    def __call__(self, x: Tensor, site: int) -> Tensor:
-        """`x` (B, T, C) with a share of its entries 0 and the others larger, so that the mean stays; sites differ."""
-        B, T, C = x.shape
-        places = torch.arange(T * C, device=x.device) + site * T * C
-        kept = mixed(self.keys[:, None] + places * GOLDEN) >= round((self.share - 0.5) * 2**64)
-        return x * (kept.view(B, T, C) / (1 - self.share))
+
+def dropped(x: Tensor, dropout: Dropout | None, site: int) -> Tensor:
+    """`x` (B, T, C) with a share of its entries 0 and the others larger, so that the mean stays; as it is without dropout.
+
+    `site` numbers the places in the model: 0 is the embeddings, then two a block.
+    """
+    if dropout is None:
+        return x
+    B, T, C = x.shape
+    places = torch.arange(T * C, device=x.device) + site * T * C
+    kept = mixed(dropout.keys[:, None] + places * GOLDEN) >= round((dropout.rate - 0.5) * 2**64)
+    return torch.where(kept.view(B, T, C), x, 0) / (1 - dropout.rate)
 
 
-GOLDEN, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+GOLDEN, FIRST, SECOND = (number - 2**64 for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def mixed(x: Tensor) -> Tensor:
     """The finaliser of SplitMix64 (Steele et al. 2014): 64 uniform bits of each number."""
-    x = (x ^ _shifted(x, 30)) * _FIRST
-    x = (x ^ _shifted(x, 27)) * _SECOND
+    x = (x ^ _shifted(x, 30)) * FIRST
+    x = (x ^ _shifted(x, 27)) * SECOND
     return x ^ _shifted(x, 31)
 
 
@@ -73,10 +79,8 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * shape.d_model, shape.d_model)
 
     def forward(self, x: Tensor, dropout: Dropout | None = None, site: int = 0) -> Tensor:
-        attended = self.attention(self.norm_1(x))
-        x = x + (attended if dropout is None else dropout(attended, site))
-        thought = self.down(gelu(self.up(self.norm_2(x))))
-        return x + (thought if dropout is None else dropout(thought, site + 1))
+        x = x + dropped(self.attention(self.norm_1(x)), dropout, site)
+        return x + dropped(self.down(gelu(self.up(self.norm_2(x)))), dropout, site + 1)
 
 
 class GPT(nn.Module):
@@ -125,9 +129,7 @@ class GPT(nn.Module):
 
     def hidden(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
         """tokens (B, T) -> the last layer's states after the final norm (B, T, C)."""
-        x = self.embedding(tokens) + self.position.weight[: tokens.shape[1]]
-        if dropout is not None:
-            x = dropout(x, 0)
+        x = dropped(self.embedding(tokens) + self.position.weight[: tokens.shape[1]], dropout, 0)
         for number, block in enumerate(self.blocks):
             x = block(x, dropout, 1 + 2 * number)
         return self.norm(x)
