@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpora.dumps import compressed, json_lines, source, tar
+from tests.corpora.dumps import compressed, json_lines, passing_text, source, tar
 
 BLOCK = b"x" * 2**26
 BLOCKS = 80  # of 64 MiB: 5 GiB
-GOOD = json_lines([{"text": "a good document " * 20}])
+GOOD = json_lines([{"text": passing_text(0, "webtext")}])
+GOOD_FILE = passing_text(0, "github").encode()
 
 
 def line_of_five_gigabytes(path: Path) -> None:
@@ -27,7 +28,7 @@ def line_of_five_gigabytes(path: Path) -> None:
 
 def member_of_five_gigabytes(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.writestr("good.py", GOOD)
+        archive.writestr("good.py", GOOD_FILE)
         with archive.open("bomb.py", "w", force_zip64=True) as member:
             for _ in range(BLOCKS):
                 member.write(BLOCK)
@@ -44,7 +45,7 @@ def archive_of_five_gigabytes(path: Path) -> None:
         file.write(gzip.compress(bytes(header)))
         for _ in range(BLOCKS):
             file.write(block)
-        file.write(gzip.compress(tar({"good.py": GOOD})))
+        file.write(gzip.compress(tar({"good.py": GOOD_FILE})))
 
 
 @pytest.mark.parametrize(
