@@ -11,7 +11,7 @@ from workflow_scripts.corpora.documents import SPLITS
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
-from workflow_scripts.corpora.shards import shards_of
+from workflow_scripts.corpora.shards import check_names, shards_of
 from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
@@ -152,6 +152,10 @@ def shards_of_source(corpus, name):
     source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
     if source.kind != "packages":
         found = source.inputs()
+        try:
+            check_names(found)
+        except CorpusError as error:
+            raise WorkflowError(f"{key}.path: {error}") from None
         if not found and source.kind != "hub":
             MISSING.append(f"{key}.path: no file matches {source.path!r}")
             return {"missing": []}

@@ -1,6 +1,7 @@
 """Archives that lie: nothing leaves them for the disk, and none makes the memory grow."""
 
 import io
+import os
 import struct
 import tarfile
 import tracemalloc
@@ -19,6 +20,7 @@ from tests.corpora.dumps import (
 )
 from workflow_scripts.corpora import clean
 from workflow_scripts.corpora.counts import Counts
+from workflow_scripts.corpora.errors import CorpusError
 
 CLIMBING = ["../out.py", "r/../../out.py", "/tmp/out.py", "r\\..\\..\\out.py"]
 
@@ -124,3 +126,28 @@ def test_overlapping_members_of_a_zip_bomb_are_set_aside(tmp_path):
     (tmp_path / "a.zip").write_bytes(data[: entry + 42] + struct.pack("<I", 0) + data[entry + 46 :])
     assert second > 0
     assert set_aside("github", tmp_path / "a.zip")[1].startswith("damaged_member")
+
+
+def test_a_damaged_bzip2_member_is_set_aside_as_others_are(tmp_path):
+    """bz2 raises OSError, as a disk that fails does; that one has a number, and is nobody's record."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.py", os.urandom(5_000))
+        archive.writestr("b.py", "good")
+    (tmp_path / "a.zip").write_bytes(flipped((tmp_path / "a.zip").read_bytes(), 500))
+    (_, broken), (_, good) = documents("github", tmp_path / "a.zip")
+    assert broken.reason.startswith("damaged_member")
+    assert good == "good"
+
+
+def test_a_member_whose_two_names_are_no_utf8_is_told(tmp_path):
+    data = bytearray(zipped({"grün.py": b"code"}))
+    local = data.index("grün".encode())
+    data[local + 2] = 0xFF
+    (tmp_path / "a.zip").write_bytes(bytes(data))
+    ((_, broken),) = documents("github", tmp_path / "a.zip")
+    assert broken.reason == "invalid_name"
+    central = data.index("grün".encode())
+    data[central + 2] = 0xFF
+    (tmp_path / "a.zip").write_bytes(bytes(data))
+    with pytest.raises(CorpusError, match="not a whole zip archive"):
+        documents("github", tmp_path / "a.zip")

@@ -1,6 +1,8 @@
 """A broken record is set aside with offset and cause, and its neighbours are read."""
 
+import base64
 import gzip
+import hashlib
 import os
 
 import pyarrow as pa
@@ -129,3 +131,36 @@ def test_a_broken_document_of_oscar_2019_is_set_aside(tmp_path):
     text = b"eins\n\nGr\xf6\xdfe\nzwei\n\n" + large.encode() + b"\n" + b"x" * 2_000_000 + b"\nnoch\n\nvier\n"
     (tmp_path / "de.txt").write_bytes(text)
     assert set_aside("oscar", tmp_path / "de.txt") == ["eins", "invalid_utf8", "too_large", "too_large", "vier"]
+
+
+@pytest.mark.parametrize("charset", ["foo", "base64", "utf-8, text/html", "none", "x-user-defined"])
+def test_a_charset_that_no_browser_knows_is_guessed(charset, tmp_path):
+    """Pages state anything; Python has codecs that make no text of them, and raised LookupError for the rest."""
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(response("<p>Grüße</p>".encode(), f"TEXT/HTML; charset={charset}"))
+    assert found("common_crawl", path) == ["Grüße"]
+
+
+def test_labels_of_browsers_are_known(tmp_path):
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(response("<p>日本語</p>".encode("shift_jis"), "text/html; charset=x-sjis"))
+    assert found("common_crawl", path) == ["日本語"]
+
+
+@pytest.mark.parametrize("change", [150, -150])
+def test_a_wet_record_of_another_length_than_it_states_is_set_aside_by_its_digest(change, tmp_path):
+    """A longer one took the next record's header and text in, a shorter one was cut."""
+    texts = [f"document {row} {os.urandom(200).hex()}".encode() for row in range(3)]
+    digests = [base64.b32encode(hashlib.sha1(text).digest()).decode() for text in texts]
+    records = [
+        warc_record(text, "conversion", "text/plain").replace(
+            b"Content-Length: ", f"WARC-Block-Digest: sha1:{digest}\r\nContent-Length: ".encode()
+        )
+        for text, digest in zip(texts, digests, strict=True)
+    ]
+    length = len(texts[1])
+    records[1] = records[1].replace(b"Length: %d" % length, b"Length: %d" % (length + change))
+    path = tmp_path / "a.warc.wet.gz"
+    path.write_bytes(b"".join(map(gzip.compress, records)))
+    first, broken, last = found("common_crawl", path)
+    assert (first, broken.reason, last) == (texts[0].decode(), "broken_record", texts[2].decode())

@@ -1,9 +1,13 @@
 """A shard is a run of files in order; a file that is added changes the shard that it falls in and few others."""
 
+import os
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow_scripts.corpora.shards import SHARD_BYTES, SHARD_FILES, runs, shards_of
+from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.corpora.shards import SHARD_BYTES, SHARD_FILES, check_names, runs, shards_of
 
 SIZES = st.lists(st.integers(0, 2 * SHARD_BYTES), max_size=60)
 
@@ -43,3 +47,23 @@ def test_shards_are_called_after_their_first_file(tmp_path):
     first, second, third, fourth = shards
     assert (first, third, fourth) == ("a-b", "crawl", "Gr__e_1")
     assert second.startswith("a-b-")
+
+
+def test_a_shard_of_a_file_with_a_long_name_fits_a_file_system(tmp_path):
+    for name in ("a" * 240, "ü" * 120, "b" * 100):
+        (tmp_path / f"{name}.txt").touch()
+    paths = sorted(map(str, tmp_path.iterdir()))
+    names = [name for path in paths for name in shards_of([path], f"{tmp_path}/*.txt")]
+    assert max(len(name.encode()) for name in names) <= 120
+    assert len(set(names)) == 3
+    assert "b" * 100 in names
+
+
+def test_a_link_to_nothing_and_a_name_that_is_no_text_are_told(tmp_path):
+    (tmp_path / "a.txt").symlink_to("nowhere")
+    with pytest.raises(CorpusError, match=r"a\.txt: a link to what is not there"):
+        check_names([str(tmp_path / "a.txt")])
+    strange = os.fsencode(tmp_path) + b"/Gr\xf6\xdfe.txt"
+    open(strange, "w").close()
+    with pytest.raises(CorpusError, match=r"xf6.*the name is no UTF-8; rename it"):
+        check_names([os.fsdecode(strange)])

@@ -40,6 +40,12 @@ class Member:
                 return bounded(file, self.offset)
         except (zipfile.BadZipFile, zlib.error, EOFError, LZMAError, NotImplementedError) as error:
             return Unreadable(f"damaged_member ({error})", 0, self.offset)
+        except OSError as error:  # bz2's word for damage; one of the system has a number
+            if error.errno is not None:
+                raise
+            return Unreadable(f"damaged_member ({error})", 0, self.offset)
+        except UnicodeDecodeError:
+            return Unreadable("invalid_name", 0, self.offset)
         except RuntimeError:  # zipfile's answer to a member that needs a password
             return Unreadable("encrypted_member", 0, self.offset)
 
@@ -75,7 +81,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
         check_head(path)
         try:
             archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
             raise CorpusError(f"{path}: byte 0: not a whole zip archive ({error}); fetch it again") from error
         with archive:
             for entry in archive.infolist():
@@ -94,6 +100,9 @@ def tar_members(stream: BinaryIO, path: Path) -> Iterator[Member]:
                 archive.members.clear()  # tarfile remembers every member
         if forward.last_block.strip(b"\0") or not forward.last_block:  # tarfile takes a broken header for the end
             raise tarfile.ReadError("broken header, or no end of the archive")
+        while more := stream.read(containers.BUFFER):
+            if more.strip(b"\0"):
+                raise tarfile.ReadError("something follows its end, as in archives that were put together by `cat`")
     except tarfile.TarError as error:
         raise CorpusError(
             f"{path}: broken after byte {forward.tell():,} (decompressed): {error}; fetch or write it again"

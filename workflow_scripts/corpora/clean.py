@@ -159,9 +159,9 @@ def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path)
     for given in inputs:
         given.check()
     outcome = {"step": "clean", "source": name, **counts.summary()}
-    outcome["inputs"] = [
-        {"path": str(given.path), "bytes": given.bytes, "sha256": given.sha256} for given in inputs
-    ] or [{"path": f"hub: {source.name}", "revision": source.revision}]
+    outcome["inputs"] = [{"path": given.name, "bytes": given.bytes, "sha256": given.sha256} for given in inputs] or [
+        {"path": f"hub: {source.name}", "revision": source.revision}
+    ]
     write_json(folder / "counts.json", outcome)
 
 
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
         identity = {
             "source": arguments.source.model_dump(mode="json", exclude={"enabled", "path"}),
             "name": arguments.name,
-            "inputs": [[str(given.path), given.sha256] for given in inputs],
+            "inputs": [[given.name, given.sha256] for given in inputs],
             "code": code_hash("workflow_scripts.corpora.clean"),
         }
         outputs = {"documents.parquet": arguments.out, "counts.json": arguments.counts}

@@ -5,6 +5,8 @@ fastwarc reads the containers, and resiliparse turns HTML into text as for DataC
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import BinaryIO
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 
 from workflow_scripts.corpora.containers import BUFFER, bounded, check_head, unchanged
 from workflow_scripts.corpora.errors import CorpusError
@@ -99,10 +101,14 @@ def _text_of(record: WarcRecord, offset: int) -> str | Unreadable | LeftOut:
     if "Content-Length" not in record.headers or len(data) != record.content_length:
         raise OSError("the length of a record is not the one that it states")
     if record.record_type == WarcRecordType.conversion:
+        stated = record.headers.get("WARC-Block-Digest", "")
+        if stated.startswith("sha1:") and stated != f"sha1:{base64.b32encode(hashlib.sha1(data).digest()).decode()}":
+            raise OSError("the digest of a record is not the one that it states")
         return decoded(data, offset)
-    if "html" not in (record.http_content_type or ""):
+    if "html" not in (record.http_content_type or "").lower():
         return LeftOut("not_html", len(data))
     if "Content-Encoding" in record.http_headers or "Transfer-Encoding" in record.http_headers:
         return Unreadable("encoded_http_body", len(data), offset)
-    encoding = record.http_charset or detect_encoding(data, from_html_meta=True)
+    known = map_encoding_to_html5(record.http_charset or "", fallback_utf8=False)
+    encoding = known or detect_encoding(data, from_html_meta=True)
     return extract_plain_text(bytes_to_str(data, encoding, errors="replace"), main_content=True, alt_texts=False)

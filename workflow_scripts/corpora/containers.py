@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import lzma
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -31,8 +32,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that tells the format, in lower case: `.jsonl` of `a.jsonl.zst`, `.tar` of `a.tgz`."""
-    path = Path(path.name.lower())
+    """The suffix that tells the format, in lower case: `.jsonl` of `a.jsonl.zst`, `.tar` of `a.tgz`, `.xml` of Wikimedia's
+    `a.xml-p1p41242.bz2`."""
+    path = Path(re.sub(r"-p\d+p\d+(?=\.|$)", "", path.name.lower()))
     if path.suffix in (".tgz", ".txz"):
         return ".tar"
     return Path(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix
@@ -73,7 +75,11 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
             raw = _Counted(file)
             try:
                 stream = io.BufferedReader(raw, BUFFER)
-                _refuse_html(path, stream.peek(1024))
+                _refuse_html(path, head := stream.peek(1024))
+                if not head:
+                    raise CorpusError(
+                        f"{path}: empty, decompressed, no document at byte 0; fetch it again or take it out of `path`"
+                    )
                 yield stream
             except (OSError, EOFError, lzma.LZMAError) as error:
                 raise CorpusError(

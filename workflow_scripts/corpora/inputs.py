@@ -32,6 +32,11 @@ class Input:
         return cls(path, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(), state)
 
     @property
+    def name(self) -> str:
+        """The path as text; of bytes that are no UTF-8 their numbers."""
+        return str(self.path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+    @property
     def bytes(self) -> int:
         return sum(size for _, size, _ in self.state)
 

@@ -23,7 +23,7 @@ _REST = r"[ \t]*(?:\#.*)?"
 _PYTHON = re.compile(
     rf"""^(?=.{{4,400}}$)(?!.*[;{{][ \t]*$)[ \t]*(?:>>>[ ]|\.\.\.[ ])?(?:
     (?:async[ ]+)?def[ ]+{_NAME}\(.*
-  | class[ ]+{_NAME}(?:\([^()]*\))?:{_REST}
+  | class[ ]+{_NAME}(?:\([^()\n]*\))?:{_REST}
   | import[ ]+{_DOTTED}(?:[ ]+as[ ]+{_NAME})?(?:,[ ]*{_DOTTED}(?:[ ]+as[ ]+{_NAME})?)*{_REST}
   | from[ ]+\.*(?:{_DOTTED})?[ ]+import[ ]+[(*\w].*
   | (?:if|elif|while)[ ].*[]=<>[().!_].*:{_REST}
@@ -34,7 +34,7 @@ _PYTHON = re.compile(
   | return[ ]+(?:.*[]()._=[].*|None|True|False|{_NAME}){_REST}
   | raise[ ]+{_DOTTED}\(.*
   | @{_DOTTED}(?:\(.*)?
-  | {_DOTTED}(?:\[[^]]*\])?(?:,[ ]*{_DOTTED})*[ ]*(?:[-+*/|&]|//|\*\*)?=[ ]*[^=\s].*
+  | {_DOTTED}(?:\[[^]\n]*\])?(?:,[ ]*{_DOTTED})*[ ]*(?:[-+*/|&]|//|\*\*)?=[ ]*[^=\s].*
   | {_DOTTED}\(.*\){_REST}
   | (?:print|assert|del|yield|lambda)\b[ ]?["'(\w].*[]()=[].*
     )$""",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from workflow_scripts.corpora.containers import bounded, opened
+from workflow_scripts.corpora.containers import BYTE_ORDER_MARK, bounded, opened
 from workflow_scripts.corpora.records import Document, decoded
 
 
@@ -15,4 +15,6 @@ def read_text(path: Path) -> Iterator[Document]:
         yield str(path), ""
         return
     with opened(path) as stream:
+        if stream.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):
+            stream.read(len(BYTE_ORDER_MARK))
         yield str(path), decoded(bounded(stream))

@@ -37,10 +37,13 @@ def _text_of(held: Gathered) -> Any:
 
 
 def read_json_lines(path: Path, language: str | None) -> Iterator[Document]:
-    """Documents of JSON lines; those that are identified as another language are left out."""
+    """Documents of JSON lines; those that are identified as another language are left out.
+
+    21.09 identifies none, and later editions not every one: these are for the filter `other_language`.
+    """
 
     def text_of(row: dict[str, Any]) -> str | LeftOut:
-        if language is None or identified(row["metadata"]) == language:
+        if language is None or identified(row["metadata"]) in (None, language):
             return row["text"]
         return LeftOut("other_language", len(row["text"].encode("utf-8", "surrogatepass")))
 

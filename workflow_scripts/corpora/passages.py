@@ -9,7 +9,7 @@ every document.  A leak is a document with five of them in common with the held-
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -41,24 +41,25 @@ def secret_of(
     Both are batches of (sampled hashes, which documents are meant).  What also stands in known (training) text, licences
     and idioms for instance, tells nothing about the held-out text.  Memory: the held-out hashes, and a batch.
     """
-    secret = _distinct(hashes_of(*batch)[0] for batch in batches)
+    secret = np.unique(np.concatenate([np.empty(0, np.uint64), *(hashes_of(*batch)[0] for batch in batches)]))
+    is_known = np.zeros(len(secret), bool)
     for batch in known:
-        secret = np.setdiff1d(secret, hashes_of(*batch)[0])
-    return secret
+        is_known[_places(hashes_of(*batch)[0], secret)[1]] = True
+    return secret[~is_known]
 
 
-def _distinct(parts: Iterator[np.ndarray]) -> np.ndarray:
-    found = np.empty(0, np.uint64)
-    for part in parts:
-        found = np.union1d(found, part)
-    return found
+def _places(hashes: np.ndarray, secret: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the hashes are among the secret ones (which are in order), and where there."""
+    if not len(secret):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    places = np.minimum(np.searchsorted(secret, hashes), len(secret) - 1)
+    hits = np.flatnonzero(secret[places] == hashes)
+    return hits, places[hits]
 
 
 def shared_shingles(sampled: pa.LargeListArray, secret: np.ndarray) -> np.ndarray:
     """How many distinct secret hashes each document of a batch has."""
-    if not len(secret):
-        return np.zeros(len(sampled), np.int64)
     hashes, owners = hashes_of(sampled, np.ones(len(sampled), bool))
-    hits = np.flatnonzero(secret[np.minimum(np.searchsorted(secret, hashes), len(secret) - 1)] == hashes)
+    hits, _ = _places(hashes, secret)
     distinct = np.unique(np.stack([owners[hits].astype(np.uint64), hashes[hits]]), axis=1)
     return np.bincount(distinct[0].astype(np.int64), minlength=len(sampled))

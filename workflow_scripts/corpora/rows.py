@@ -170,6 +170,8 @@ def _parquet_values(batch: pa.RecordBatch, row: int, number: int) -> dict[str, A
 
 
 def _require_text(path: Path, names: list[str], fields: Fields) -> None:
+    if twice := [name for name in fields["text"] if names.count(name) > 1]:
+        raise CorpusError(f"{path}: two columns are called {twice[0]!r}, and no row tells which is meant; rename one")
     if not set(fields["text"]) & set(names):
         raise CorpusError(
             f"{path}: no column {' or '.join(map(repr, fields['text']))}; it has {names}. "

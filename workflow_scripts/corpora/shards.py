@@ -13,13 +13,28 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from workflow_scripts.corpora.containers import COMPRESSIONS, DUMPS
+from workflow_scripts.corpora.errors import CorpusError
 
 SHARD_BYTES = 256 * 2**20
 """Most bytes of a shard of several files, as they are on disk."""
 SHARD_FILES = 1000
 """Most files of a shard: their names must fit on a command line."""
 
+LONGEST_NAME = 120
+"""Bytes of the name of a shard: with what is put around it, a file system takes 255."""
+
 _SUFFIXES = {*COMPRESSIONS, *DUMPS, ".tgz", ".txz", ".whl"}
+
+
+def check_names(paths: Sequence[str]) -> None:
+    """Raises CorpusError for a link to nothing, and for a name that is no UTF-8, which Snakemake cannot hold."""
+    for path in paths:
+        if not os.path.exists(path):
+            raise CorpusError(f"{path}: a link to what is not there; mend or remove it")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise CorpusError(f"{os.fsencode(path)!r}: the name is no UTF-8; rename it") from None
 
 
 def shards_of(paths: Sequence[str], pattern: str) -> dict[str, list[str]]:
@@ -31,10 +46,16 @@ def shards_of(paths: Sequence[str], pattern: str) -> dict[str, list[str]]:
     shards: dict[str, list[str]] = {}
     for files in runs((path, _size(path)) for path in paths):
         name = _name(files[0], root)
+        if len(name.encode()) > LONGEST_NAME:
+            name = f"{name[: LONGEST_NAME // 4]}-{_digest(files[0])}"
         if name in shards:  # `a/b.txt` and `a-b.txt`, or `a.txt` and `a.csv`
-            name = f"{name}-{hashlib.sha256(files[0].encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+            name = f"{name}-{_digest(files[0])}"
         shards[name] = files
     return shards
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def runs(sizes: Iterable[tuple[str, int]]) -> list[list[str]]:
