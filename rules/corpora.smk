@@ -34,7 +34,7 @@ rule clean:
         ENVIRONMENT
     resources:
         mem_mb=2000,
-        runtime=60,
+        runtime=lambda wildcards, input, attempt: attempt * (60 + int(input.size_mb / 12)),  # 12 MB a minute: bzip2's XML
     params:
         source=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].model_dump_json(),
         code=code_hash("workflow_scripts.corpora.clean"),
