@@ -28,6 +28,7 @@ LINES = {
     "latin-1": ('{"text": "Größe"}\n'.encode("latin-1"), "invalid_utf8"),
     "UTF-16": ('{"text": "Größe"}'.encode("utf-16") + b"\n", "invalid_utf8"),
     "overlong NUL": (b'{"text": "\xc0\x80"}\n', "invalid_utf8"),
+    "half of a character": (rb'{"text": "\ud83d"}' + b"\n", "invalid_unicode"),
     "a list": (b'["text"]\n', "no_json_object"),
     "another key": (b'{"body": "x"}\n', "no_text_under_text"),
     "null": (b'{"text": null}\n', "no_text_under_text"),

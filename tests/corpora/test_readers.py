@@ -140,6 +140,12 @@ def test_wikitext_becomes_prose(tmp_path):
     assert found("wikipedia", path) == [expected]
 
 
+def test_a_line_break_of_html_parts_words(tmp_path):
+    path = tmp_path / "dewiki.xml"
+    path.write_bytes(export([page("one<br>two<br />'''three<br/>four'''")]))
+    assert found("wikipedia", path) == ["Title\none\ntwo\nthree\nfour"]
+
+
 def test_redirects_and_other_namespaces_are_left_out_and_counted(tmp_path):
     path = tmp_path / "dewiki.xml"
     redirect = page("#REDIRECT [[x]]", 2, more='    <redirect title="x" />\n')

@@ -36,3 +36,11 @@ def decoded(data: bytes | Unreadable, offset: int = 0) -> str | Unreadable:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return Unreadable("invalid_utf8", len(data), offset)
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Whether it is no Unicode text: JSON's escapes can spell half of a character."""
+    try:
+        return not text.isascii() and not text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from workflow_scripts.corpora import containers
 from workflow_scripts.corpora.containers import BYTE_ORDER_MARK, check_head, lines, opened, suffix_of, unchanged
 from workflow_scripts.corpora.errors import CorpusError
-from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
+from workflow_scripts.corpora.records import Document, LeftOut, Unreadable, has_lone_surrogate
 
 Fields = Mapping[str, tuple[str, ...]]
 """Our name of a field -> the names that it may have in the file.  `text` must be there; any other may be missing."""
@@ -50,6 +50,8 @@ def read_rows(
         text = values["text"]
         if not isinstance(text, str):
             yield row.name, Unreadable(missing, row.bytes, row.offset)
+        elif has_lone_surrogate(text):
+            yield row.name, Unreadable("invalid_unicode", row.bytes, row.offset)
         elif len(text) > containers.LARGEST_RECORD:
             yield row.name, Unreadable("too_large", len(text), row.offset)
         else:

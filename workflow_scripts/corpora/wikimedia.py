@@ -78,6 +78,8 @@ def plain_text(wikitext: str, namespaces: Set[str] = frozenset()) -> str:
     code = mwparserfromhell.parse(wikitext)
     for tag in code.filter_tags(recursive=False, matches=lambda node: str(node.tag).lower() in NOT_PROSE):
         code.remove(tag)
+    for line_break in code.filter_tags(matches=lambda node: str(node.tag).lower() == "br"):
+        code.replace(line_break, "\n")
     for link in code.filter_wikilinks(recursive=False):
         prefix, colon, _ = str(link.title).partition(":")
         if colon and (prefix.strip().lower() in namespaces or _LANGUAGE.fullmatch(prefix)):
