@@ -6,7 +6,9 @@ sentence changed, so that removing duplicates has something to find.
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -83,11 +85,12 @@ def write_wet(path: Path, documents: Iterator[str], n_bytes: int) -> None:
     with open(path, "wb") as file:
         for number, text in enumerate(up_to(documents, n_bytes)):
             body = text.encode()
+            digest = base64.b32encode(hashlib.sha1(body).digest()).decode()
             head = (
                 f"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: https://example.org/{number}\r\n"
                 "WARC-Date: 2024-01-01T00:00:00Z\r\n"
                 f"WARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-{number:012}>\r\n"
-                f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+                f"WARC-Block-Digest: sha1:{digest}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             file.write(gzip.compress(head.encode() + body + b"\r\n\r\n", compresslevel=6))
 

@@ -165,3 +165,27 @@ def test_a_wet_record_of_another_length_than_it_states_is_set_aside_by_its_diges
     path.write_bytes(b"".join(map(gzip.compress, records)))
     first, broken, last = found("common_crawl", path)
     assert (first, broken.reason, last) == (texts[0].decode(), "broken_record", texts[2].decode())
+
+
+LARGEST = 1_000_000
+"""Bytes of the largest of `small_records`."""
+
+
+@pytest.mark.usefixtures("small_records")
+def test_a_parquet_file_that_is_a_bomb_takes_the_memory_of_a_few_records(tmp_path):
+    """One value that a dictionary holds once: each of the rows that were decoded together was a copy of it."""
+    near, over = "x" * (LARGEST - 10), "y" * (3 * LARGEST)
+    (tmp_path / "a.parquet").write_bytes(table({"text": [near] * 16}))
+    (tmp_path / "b.parquet").write_bytes(table({"text": ["good", *[over] * 16, "good"]}))
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        assert found("files", tmp_path / "a.parquet") == [near] * 16
+        assert pool.max_memory() < 4 * LARGEST
+        values = found("files", tmp_path / "b.parquet")
+        assert pool.max_memory() < 12 * LARGEST
+    finally:
+        pa.set_memory_pool(before)
+    too_large = [Unreadable("too_large", len(over), row) for row in range(2, 18)]
+    assert values == ["good", *too_large, "good"]

@@ -19,7 +19,7 @@ from workflow_scripts.corpora.records import Document, LeftOut, Unreadable, has_
 Fields = Mapping[str, tuple[str, ...]]
 """Our name of a field -> the names that it may have in the file.  `text` must be there; any other may be missing."""
 PARQUET_ROWS = 16
-"""Rows that are decoded at once."""
+"""Rows that are decoded at once, at most."""
 
 
 class Row(NamedTuple):
@@ -154,7 +154,7 @@ def _parquet(path: Path, fields: Fields) -> Iterator[Row]:
                 names = file.schema_arrow.names
                 _require_text(path, names, fields)
                 columns = [name for theirs in fields.values() for name in theirs if name in names]
-                for batch in file.iter_batches(PARQUET_ROWS, columns=columns, use_threads=False):
+                for batch in _parquet_batches(file, columns):
                     for row in range(batch.num_rows):
                         number += 1
                         yield Row(f"{path}:{number}", _parquet_values(batch, row, number), 0, number)
@@ -164,11 +164,29 @@ def _parquet(path: Path, fields: Fields) -> Iterator[Row]:
             ) from error
 
 
+def _parquet_batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """So few rows that they cannot take much more than the largest record, were each as long as all that is written."""
+    for group in range(file.num_row_groups):
+        written = file.metadata.row_group(group).total_byte_size
+        rows = min(max(containers.LARGEST_RECORD // max(written, 1), 1), PARQUET_ROWS)
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+
+
 def _parquet_values(batch: pa.RecordBatch, row: int, number: int) -> dict[str, Any] | Unreadable:
+    values = {name: batch.column(name)[row] for name in batch.schema.names}
+    largest = max(map(_text_bytes, values.values()))
+    if largest > containers.LARGEST_RECORD:
+        return Unreadable("too_large", largest, number)
     try:
-        return {name: batch.column(name)[row].as_py() for name in batch.schema.names}
+        return {name: value.as_py() for name, value in values.items()}
     except UnicodeDecodeError as error:
         return Unreadable("invalid_utf8", len(error.object), number)
+
+
+def _text_bytes(value: pa.Scalar) -> int:
+    """Of a text, without making it one; 0 of anything else."""
+    value = value.value if isinstance(value, pa.DictionaryScalar) else value
+    return len(value.as_buffer() or b"") if isinstance(value, pa.BinaryScalar) else 0
 
 
 def _require_text(path: Path, names: list[str], fields: Fields) -> None:
