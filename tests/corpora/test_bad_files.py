@@ -118,6 +118,7 @@ def test_a_broken_file_ends_with_its_name_the_place_and_the_cause(case, tmp_path
     ("kind", "name", "keys", "words"),
     [
         ("webtext", "a.pdf", {}, "reads .json, .jsonl, .ndjson, .parquet, .tar; found .pdf"),
+        ("files", "a.tar.gz", {}, "found .tar. Correct `path`"),
         ("github", "a.zip", {"licences": ["mit"]}, "state no licences"),
         ("files", "a.csv", {"text": "body"}, r"no column 'body'; it has \['id', 'text'\]"),
     ],

@@ -27,7 +27,7 @@ def reader_of(source: PathSource, path: Path) -> Reader:
     """Raises CorpusError if the kind of the source has no such format."""
     formats = FORMATS[source.kind]
     suffix = "folder" if path.is_dir() else suffix_of(path)
-    if suffix not in formats and not (source.kind == "files" and suffix != "folder"):
+    if suffix not in formats and not (source.kind == "files" and suffix not in NO_TEXT):
         known = ", ".join(sorted(filter(None, formats)))
         raise CorpusError(f"{path}: kind {source.kind!r} reads {known}; found {suffix or 'no suffix'}. Correct `path`")
     return partial(formats.get(suffix, _text_file), source=source)
@@ -74,6 +74,8 @@ def _answers(path: Path, source: PathSource) -> Iterator[Document]:
     return read_rows(path, fields, lambda row: "\n".join(str(row[part]) for part in parts if row[part]))
 
 
+NO_TEXT = ("folder", ".tar", ".zip")
+"""What the kind `files` does not take for one text."""
 JSON = (".jsonl", ".ndjson", ".json")
 WIKIMEDIA = {".xml": _xml, ".txt": _text_file, ".parquet": _text_rows} | dict.fromkeys(JSON, _text_rows)
 FORMATS: dict[str, dict[str, Format]] = {
