@@ -1,9 +1,14 @@
 """Data sets as `datasets` loads them, streamed; the real library on local folders, since tests have no network."""
 
+import tempfile
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.corpora.dumps import json_lines, table
+from tests.corpora.dumps import ANY, json_lines, table
 from workflow_scripts.corpora import hub
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Unreadable
@@ -24,6 +29,14 @@ def test_a_data_set_is_streamed_byte_for_byte(form, tmp_path):
         (tmp_path / "train.jsonl").write_bytes(json_lines([{"body": text, "id": 1} for text in TEXTS]))
     found = list(hub.read(source(tmp_path, text="body")))
     assert found == [(f"{tmp_path}:train:{row}", text) for row, text in enumerate(TEXTS, 1)]
+
+
+@settings(max_examples=8)
+@given(st.lists(ANY, min_size=1, max_size=4))
+def test_whatever_a_data_set_holds_is_streamed(texts):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "train.parquet").write_bytes(table({"text": pa.array(texts, pa.string())}))
+        assert [text for _, text in hub.read(source(folder))] == texts
 
 
 def test_a_split_is_chosen_and_a_row_without_text_set_aside(tmp_path):
