@@ -189,3 +189,25 @@ def test_a_parquet_file_that_is_a_bomb_takes_the_memory_of_a_few_records(tmp_pat
         pa.set_memory_pool(before)
     too_large = [Unreadable("too_large", len(over), row) for row in range(2, 18)]
     assert values == ["good", *too_large, "good"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "believed"),
+    [
+        ("sha1:{}", True),
+        ("sha1:" + "A" * 32, False),
+        ("sha1:" + "=" * 31 + "A", False),
+        ("md5:0123", True),
+        ("sha1:0123456789abcdef0123456789abcdef01234567", True),
+        ("", True),
+    ],
+)
+def test_a_digest_is_checked_where_it_is_one_of_common_crawls(stated, believed, tmp_path):
+    digest = base64.b32encode(hashlib.sha1(b"text").digest()).decode()
+    record = warc_record(b"text", "conversion", "text/plain")
+    header = f"WARC-Block-Digest: {stated.format(digest)}\r\nContent-Length: ".encode()
+    path = tmp_path / "a.warc.wet.gz"
+    path.write_bytes(b"".join([gzip.compress(record.replace(b"Content-Length: ", header)), *wet_members(["good"])]))
+    first, last = found("common_crawl", path)
+    assert (first == "text") == believed
+    assert last == "good"

@@ -5,7 +5,6 @@ fastwarc reads the containers, and resiliparse turns HTML into text as for DataC
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import zlib
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document, LeftOut, Unreadable, decoded
 
 RECORDS = WarcRecordType.conversion | WarcRecordType.response
+_DIGITS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnopqrstuv")
 _GZIP = b"\x1f\x8b\x08"
 
 
@@ -98,11 +98,11 @@ def _text_of(record: WarcRecord, offset: int) -> str | Unreadable | LeftOut:
     data = bounded(record.reader, offset, record.content_length)
     if isinstance(data, Unreadable):
         return data
-    if "Content-Length" not in record.headers or len(data) != record.content_length:
+    headers = record.headers
+    if "Content-Length" not in headers or len(data) != record.content_length:
         raise OSError("the length of a record is not the one that it states")
     if record.record_type == WarcRecordType.conversion:
-        stated = record.headers.get("WARC-Block-Digest", "")
-        if stated.startswith("sha1:") and stated != f"sha1:{base64.b32encode(hashlib.sha1(data).digest()).decode()}":
+        if not _agrees(data, headers.get("WARC-Block-Digest", "")):
             raise OSError("the digest of a record is not the one that it states")
         return decoded(data, offset)
     if "html" not in (record.http_content_type or "").lower():
@@ -112,3 +112,17 @@ def _text_of(record: WarcRecord, offset: int) -> str | Unreadable | LeftOut:
     known = map_encoding_to_html5(record.http_charset or "", fallback_utf8=False)
     encoding = known or detect_encoding(data, from_html_meta=True)
     return extract_plain_text(bytes_to_str(data, encoding, errors="replace"), main_content=True, alt_texts=False)
+
+
+def _agrees(data: bytes, stated: str) -> bool:
+    """Whether a stated `sha1:` digest in base 32 is that of the data; true of any other.
+
+    Python reads base 32 as a number with other digits, which takes a fifth of the time that writing it does.
+    """
+    kind, _, digits = stated.partition(":")
+    if kind != "sha1" or len(digits) != 32 or not digits.isupper():
+        return True
+    try:
+        return int(digits.translate(_DIGITS), 32) == int.from_bytes(hashlib.sha1(data).digest())
+    except ValueError:
+        return False
