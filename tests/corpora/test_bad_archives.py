@@ -1,7 +1,10 @@
 """Archives that lie: nothing leaves them for the disk, and none makes the memory grow."""
 
+import bz2
+import gzip
 import io
 import os
+import random
 import struct
 import tarfile
 import tracemalloc
@@ -19,6 +22,7 @@ from tests.corpora.dumps import (
     zipped,
 )
 from workflow_scripts.corpora import clean
+from workflow_scripts.corpora.archives import members
 from workflow_scripts.corpora.counts import Counts
 from workflow_scripts.corpora.errors import CorpusError
 
@@ -151,3 +155,15 @@ def test_a_member_whose_two_names_are_no_utf8_is_told(tmp_path):
     (tmp_path / "a.zip").write_bytes(bytes(data))
     with pytest.raises(CorpusError, match="not a whole zip archive"):
         documents("github", tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_damage_of_the_stream_that_an_archive_lies_in_is_no_members(pack, tmp_path):
+    """What follows cannot be told apart: no member is set aside for it, and whoever reads gets the one message."""
+    files = {name: random.Random(name).randbytes(2_000_000).hex().encode() for name in ("a.py", "b.py")}
+    data = pack(tar(files))
+    path = tmp_path / ("a.tar.gz" if pack is gzip.compress else "a.tar.bz2")
+    for place in range(300_000, len(data) - 1000, 400_000):
+        path.write_bytes(flipped(data, place))
+        with pytest.raises(CorpusError, match="broken after byte"):
+            [member.read() for member in members(path)]

@@ -40,7 +40,7 @@ class Member:
                 return bounded(file, self.offset)
         except (zipfile.BadZipFile, zlib.error, EOFError, LZMAError, NotImplementedError) as error:
             return Unreadable(f"damaged_member ({error})", 0, self.offset)
-        except OSError as error:  # bz2's word for damage; one of the system has a number
+        except OSError as error:  # bz2's word for damage; that of the system has a number
             if error.errno is not None:
                 raise
             return Unreadable(f"damaged_member ({error})", 0, self.offset)

@@ -72,33 +72,35 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         check_head(path)
         opener = partial(lzma.open, path) if compression == "xz" else partial(pa.input_stream, str(path), compression)
         with opener() as file:
-            raw = _Counted(file)
-            try:
-                stream = io.BufferedReader(raw, BUFFER)
-                _refuse_html(path, head := stream.peek(1024))
-                if not head:
-                    raise CorpusError(
-                        f"{path}: empty, decompressed, no document at byte 0; fetch it again or take it out of `path`"
-                    )
-                yield stream
-            except (OSError, EOFError, lzma.LZMAError) as error:
+            stream = io.BufferedReader(_Counted(path, file), BUFFER)
+            _refuse_html(path, head := stream.peek(1024))
+            if not head:
                 raise CorpusError(
-                    f"{path}: broken after byte {raw.offset:,} (decompressed): {error}; fetch or write the file again"
-                ) from error
+                    f"{path}: empty, decompressed, no document at byte 0; fetch it again or take it out of `path`"
+                )
+            yield stream
 
 
 class _Counted(io.RawIOBase):
-    """A stream that knows how many bytes it gave: pyarrow's do not."""
+    """A stream that knows how many bytes it gave, which pyarrow's do not, and says where it broke.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    Raises CorpusError, whoever reads: a member of an archive is read outside of the block that opened the archive.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
         self.offset = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:
-        count = self._file.readinto(buffer)
+        try:
+            count = self._file.readinto(buffer)
+        except (OSError, EOFError, lzma.LZMAError) as error:
+            raise CorpusError(
+                f"{self._path}: broken after byte {self.offset:,} (decompressed): {error}; fetch or write the file again"
+            ) from error
         self.offset += count
         return count
 
