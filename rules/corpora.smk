@@ -81,6 +81,7 @@ rule fingerprint:
 
 rule split:
     input:
+        shard_files("corpora/documents", "parquet"),
         shard_files("corpora/fingerprints", "arrow"),
         [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
     output:

@@ -56,6 +56,7 @@ rule join:
         bins=[f"{RESULTS}/tokens/{{corpus}}/{split}.bin" for split in SPLITS],
         documents=f"{RESULTS}/tokens/{{corpus}}/documents.parquet",
         manifest=f"{RESULTS}/tokens/{{corpus}}/manifest.json",
+        inputs=f"{RESULTS}/tokens/{{corpus}}/inputs.json",
     log:
         f"{RESULTS}/logs/tokens/{{corpus}}.log",
     conda:
@@ -100,6 +101,7 @@ rule mix:
         bins=[f"{RESULTS}/tokens/{{source}}.seed{{seed}}/{split}.bin" for split in SPLITS],
         documents=f"{RESULTS}/tokens/{{source}}.seed{{seed}}/documents.parquet",
         manifest=f"{RESULTS}/tokens/{{source}}.seed{{seed}}/manifest.json",
+        inputs=f"{RESULTS}/tokens/{{source}}.seed{{seed}}/inputs.json",
     log:
         f"{RESULTS}/logs/tokens/{{source}}.seed{{seed}}.log",
     conda:

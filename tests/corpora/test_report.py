@@ -52,6 +52,9 @@ def test_every_document_of_every_kind_is_accounted_for(run):
     assert "| text | s0 | clean | read |  | 14 |" in text
     assert "| short file | " in text
     assert "## What the kept text is" in text
+    assert table[table.outcome.isin(["kept", "train"])].bytes.notna().all()
+    assert "## Some of the copies that were dropped" in text
+    assert "| text | duplicate | s" in text
 
 
 def test_files_of_different_runs_are_refused(run):

@@ -1,5 +1,6 @@
 """Near-copies never straddle splits, held-out text never leaks, and what is split once stays split that way."""
 
+import hashlib
 import json
 import random
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 from workflow_scripts.corpora import clusters, fingerprint
 from workflow_scripts.corpora.documents import write_shard
 from workflow_scripts.corpora.fingerprint import make_fingerprints
+from workflow_scripts.corpora.outcomes import TEST, VALIDATION, split_of
 from workflow_scripts.corpora.shingles import WINDOW_BYTES, shingles_of
-from workflow_scripts.corpora.split import TEST, VALIDATION, split_of
 from workflow_scripts.corpora.split import main as split_main
 
+HELD_OUT = ("validation", "test")
 Corpora = Mapping[str, Mapping[str, list[str]]]
 """Texts by corpus and source."""
 
@@ -119,7 +121,7 @@ def test_copies_of_held_out_target_text_leave_the_other_corpora(outcome):
     split, reason = by_id(rows, "split"), by_id(rows, "reason")
     leaks = 0
     for row in range(40):
-        held_out = split["python", f"first/{row:04d}"] in ("validation", "test")
+        held_out = split["python", f"first/{row:04d}"] in HELD_OUT
         copy = ("english", f"books/{row:04d}") if row < 30 else ("english", f"copies/{row - 30:04d}")
         assert reason[copy] == ("leak" if held_out else None)
         leaks += held_out
@@ -130,18 +132,46 @@ def test_copies_of_held_out_target_text_leave_the_other_corpora(outcome):
         "by_passage": 0,
     }
     assert sum(found["by_cluster"] for found in report["sources"].values()) == leaks > 5
-    assert report["examples"][0]["by"] == "cluster"
-    assert reason["english", report["examples"][0]["id"]] == "leak"
 
 
-def test_counts_add_up_in_documents_and_characters(outcome):
+def test_some_of_what_is_dropped_is_shown_with_what_it_is_a_copy_of(outcome):
+    rows, counts = outcome
+    shown = pd.DataFrame(counts["examples"])
+    assert shown.groupby(["corpus", "reason"]).size().to_dict() == {
+        ("english", "leak"): 3,
+        ("python", "near_duplicate"): 3,
+    }
+    reason, split, cluster = (by_id(rows, column) for column in ("reason", "split", "cluster"))
+    for example in counts["examples"]:
+        source, row = example["id"].split("/")
+        place = example["corpus"], example["id"]
+        assert reason[place] == example["reason"]
+        assert example["text"] == CORPORA[example["corpus"]][source][int(row)][:300]
+        original = "python", example["copy_of"]
+        assert cluster[original] == cluster[place]
+        assert split[original] != "dropped" if example["reason"] == "near_duplicate" else split[original] in HELD_OUT
+
+
+def test_the_manifest_names_what_it_rests_on_with_its_hashes(tmp_path):
+    shards = write(CORPORA, tmp_path, shard_documents=25)
+    _, counts = run(shards, tmp_path)
+    files = {f"fingerprints/{name}.arrow" for name in shards}
+    assert {entry["path"] for entry in counts["inputs"]} == files
+    for entry in counts["inputs"]:
+        content = (tmp_path / entry["path"]).read_bytes()
+        assert entry["bytes"] == len(content)
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_counts_add_up_in_documents_characters_and_bytes(outcome):
     rows, counts = outcome
     for corpus, numbers in counts["corpora"].items():
         parts = [numbers[name] for name in ("train", "validation", "test")] + list(numbers["dropped"].values())
-        for unit in ("documents", "characters"):
+        for unit in ("documents", "characters", "bytes"):
             assert numbers["read"][unit] == sum(part[unit] for part in parts)
         texts = [text for source in CORPORA[corpus].values() for text in source]
-        assert numbers["read"] == {"documents": len(texts), "characters": sum(map(len, texts))}
+        size = {"characters": sum(map(len, texts)), "bytes": sum(len(text.encode()) for text in texts)}
+        assert numbers["read"] == {"documents": len(texts), **size}
 
 
 def test_a_passage_of_held_out_text_inside_a_long_document_is_a_leak(outcome, tmp_path):
@@ -157,6 +187,9 @@ def test_a_passage_of_held_out_text_inside_a_long_document_is_a_leak(outcome, tm
     assert reason["english", "essays/0000"] == "leak"
     assert reason["english", "essays/0001"] is None
     assert counts["leak"]["by_passage"] == counts["leak"]["sources"]["english/essays"]["by_passage"] == 1
+    assert {"reason": "leak", "id": "essays/0000", "copy_of": None} in [
+        {key: example[key] for key in ("reason", "id", "copy_of")} for example in counts["examples"]
+    ]
 
 
 def test_text_that_the_target_trains_on_too_is_no_leak(tmp_path):

@@ -114,6 +114,21 @@ def test_the_manifest_says_how_to_read_the_files(folder):
     assert len(manifest["token_bytes"]) == len(manifest["token_characters"]) == 320
 
 
+def test_what_the_files_were_made_of_is_told_and_changes_no_manifest(folder):
+    """Runs rest on the manifest: other shards of the same text must not train them again."""
+    manifest = run(folder, "a", "b")
+    made_of = json.loads((folder / "tokens" / "inputs.json").read_text())["shards"]
+    assert list(made_of.values()) == [
+        hashlib.sha256((folder / f"{name}.arrow").read_bytes()).hexdigest() for name in "ab"
+    ]
+    with pa.ipc.open_file(folder / "a.arrow") as shard:
+        told = shard.schema.metadata[b"documents"].decode()
+    documents = (folder / "documents/mixed/s/a.parquet").read_bytes()
+    assert told == hashlib.sha256(documents).hexdigest()
+    assert run(folder, "a", "empty", "b") == manifest
+    assert json.loads((folder / "tokens" / "inputs.json").read_text())["shards"].keys() > made_of.keys()
+
+
 def test_a_shard_that_is_added_leaves_the_others_as_they_are(folder):
     """They are found in the store, under whatever name."""
     run(folder, "a")

@@ -2,8 +2,9 @@
 
 python -m workflow_scripts.corpora.fingerprint --documents SHARD.parquet --out SHARD.arrow
 
-An Arrow file in batches of at most 65,536 documents, each read alone.  A row a document: `id`, `characters`, `digest`
+An Arrow file in batches of at most 65,536 documents, each read alone.  A row a document: `id`, `characters`, `bytes`, `digest`
 (equal where documents are the same but for white space), `signature` (MinHash), `sampled` (shingles for passages).
+The schema's metadata names the documents that the file was made of by their SHA-256.
 The columns `key_00`, ... hold the keys of a band of the signature, the last one those of the digest, **in ascending
 order**, and `row_00`, ... the rows that they belong to, so that a range of keys is a slice.
 """
@@ -33,7 +34,7 @@ BATCH_DOCUMENTS = 2**16
 BATCH_BYTES = 2**28
 SIGNATURE_BYTES = 4 * PERMUTATIONS
 SCHEMA = pa.schema(
-    [("id", pa.string()), ("characters", pa.int64())]
+    [("id", pa.string()), ("characters", pa.int64()), ("bytes", pa.int64())]
     + [("digest", pa.binary(DIGEST_BYTES)), ("signature", pa.binary(SIGNATURE_BYTES))]
     + [("sampled", pa.large_list(pa.uint64()))]
     + [(f"key_{table:02}", pa.uint64()) for table in range(TABLES)]
@@ -67,6 +68,7 @@ def _printed(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = [
         batch.column("id"),
         pc.utf8_length(texts),
+        pc.binary_length(texts),
         pa.array(shingled.digests, pa.binary(DIGEST_BYTES)),
         pa.Array.from_buffers(pa.binary(SIGNATURE_BYTES), len(batch), [None, pa.py_buffer(signatures)]),
         pa.LargeListArray.from_arrays(np.concatenate([[0], np.cumsum(counts)]), pa.array(chosen)),
@@ -93,7 +95,8 @@ def _values(batch: pa.RecordBatch, column: str, dtype: type) -> np.ndarray:
 
 def make_fingerprints(documents: Path, folder: Path) -> None:
     """Writes `fingerprints.arrow` into `folder`."""
-    with pa.OSFile(str(folder / "fingerprints.arrow"), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+    schema = SCHEMA.with_metadata({"documents_sha256": sha256(documents)})
+    with pa.OSFile(str(folder / "fingerprints.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in batches_of(documents):
             writer.write_batch(batch)
 

@@ -50,3 +50,8 @@ def _state(path: Path) -> State:
     """Name, size in bytes and time of change in nanoseconds of each file."""
     stats = [(str(file), os.stat(file)) for file in (files_below(path) if path.is_dir() else [path])]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def described(path: Path, folder: Path) -> dict[str, str | int]:
+    """A file that a step was made from, for its manifest: path below `folder`, bytes, sha256."""
+    return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": sha256(path)}

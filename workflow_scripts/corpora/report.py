@@ -52,7 +52,7 @@ def _check(table: pd.DataFrame) -> None:
         for unit, outcomes in parts.items():
             _same(f"{corpus}/{source}", unit, _sum(some, unit, "read"), "read", _sum(some, unit, *outcomes), outcomes)
     for corpus, some in split.groupby("corpus"):
-        for unit in ("documents", "characters"):
+        for unit in COUNTED:
             read, outcomes = _sum(some, unit, "read"), (*SPLITS, "dropped")
             _same(str(corpus), unit, read, "read to be split", _sum(some, unit, *outcomes), outcomes)
             kept = _sum(clean[clean.corpus == corpus], unit, "kept")
@@ -71,7 +71,7 @@ def _same(place: str, unit: str, whole: int, name: str, parts: int, outcomes: Se
         )
 
 
-def markdown(table: pd.DataFrame, manifests: Manifests) -> str:
+def markdown(table: pd.DataFrame, manifests: Manifests, splits: dict[str, Any]) -> str:
     """The table for people, with what was measured of the kept documents and examples of what was dropped."""
     shown = table.assign(
         **{unit: [f"{n:,}" if pd.notna(n) else "" for n in table[unit]] for unit in COUNTED},
@@ -96,6 +96,13 @@ def markdown(table: pd.DataFrame, manifests: Manifests) -> str:
     if examples:
         lines += ["", "## Some of what was dropped or cut", ""]
         lines += _rows(("corpus", "reason", "document", "its beginning"), examples)
+    copies = [
+        [found["corpus"], found["reason"].replace("_", " "), found["id"], found["copy_of"] or "", _cell(found["text"])]
+        for found in splits["examples"]
+    ]
+    if copies:
+        lines += ["", "## Some of the copies that were dropped", ""]
+        lines += _rows(("corpus", "reason", "document", "copy of", "its beginning"), copies)
     return "\n".join(lines) + "\n"
 
 
@@ -130,10 +137,11 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with one_message("corpora report"):
         manifests = [(corpus, read_json(path)) for corpus, path in arguments.counts]
-        table = table_of(manifests, read_json(arguments.splits))
+        splits = read_json(arguments.splits)
+        table = table_of(manifests, splits)
         with written(arguments.out) as temporary:
             table.to_parquet(temporary, index=False)
-        write_text(arguments.markdown, markdown(table, manifests))
+        write_text(arguments.markdown, markdown(table, manifests, splits))
 
 
 if __name__ == "__main__":

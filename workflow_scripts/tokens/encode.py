@@ -3,12 +3,14 @@
 python -m workflow_scripts.tokens.encode --documents SHARD.parquet --splits SPLITS.parquet --tokenizer tokenizer.json
     --out SHARD.arrow
 
-Documents stand by row group of the shard, and within one by split; dropped ones are left out.
+Documents stand by row group of the shard, and within one by split; dropped ones are left out.  The schema's metadata
+names what the file was made of: hashes of documents, splits, tokenizer and code.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -46,12 +48,14 @@ def schema_of(dtype: np.dtype) -> pa.Schema:
     return pa.schema([("split", pa.string()), ("id", pa.string()), ("tokens", tokens), *counts])
 
 
-def encode_shard(documents: Path, rows: pa.Table, tokenizer_path: Path, folder: Path) -> None:
+def encode_shard(
+    documents: Path, rows: pa.Table, tokenizer_path: Path, identity: Mapping[str, str], folder: Path
+) -> None:
     """Writes `tokens.arrow` into `folder`, a row group at a time."""
     tokenizer_json = tokenizer_path.read_text(encoding="utf-8")
     tokenizer = Tokenizer.from_str(tokenizer_json)
     encode, lengths = Encoder(tokenizer_json), np.array(token_lengths(tokenizer)[0])
-    schema = schema_of(token_dtype(tokenizer))
+    schema = schema_of(token_dtype(tokenizer)).with_metadata(dict(identity))
     with pa.OSFile(str(folder / "tokens.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for group in chosen(documents, rows):
             writer.write_batch(_encoded(group, encode, lengths, schema))
@@ -89,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
             "tokenizer": sha256(arguments.tokenizer),
             "code": code_hash("workflow_scripts.tokens.encode"),
         }
-        make = partial(encode_shard, arguments.documents, rows, arguments.tokenizer)
+        make = partial(encode_shard, arguments.documents, rows, arguments.tokenizer, identity)
         produce("encoded", identity, {"tokens.arrow": arguments.out}, make)
 
 

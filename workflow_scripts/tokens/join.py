@@ -4,7 +4,8 @@
         --out-dir results/<experiment>/tokens/python
 
 A token file holds little-endian uint16 (uint32 if the vocabulary exceeds 65,536), one document after another, without
-separators: readers put `<|endoftext|>` where they need it.
+separators: readers put `<|endoftext|>` where they need it.  The manifest says what the files hold and how to read them, and
+runs rest on it; `inputs.json` says what they were made of, since the same tokens may come from shards cut otherwise.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ DOCUMENTS_SCHEMA = pa.schema(
     [("split", pa.string()), ("id", pa.string())]
     + [(name, pa.int64()) for name in ("token_offset", "tokens", "characters", "bytes")]
 )
-FILES = (*(f"{split}.bin" for split in SPLITS), "documents.parquet", "manifest.json")
-"""What a folder of tokens holds."""
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """What a folder of tokens holds, by its name in the store."""
+    same = (*(f"{split}.bin" for split in SPLITS), "documents.parquet", "manifest.json")
+    return {name: folder / name for name in same} | {"identity.json": folder / "inputs.json"}
 
 
 class SplitFile:
@@ -101,12 +106,12 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with one_message(f"tokens of {arguments.out_dir.name}"):
         identity = {
-            "shards": [sha256(shard) for shard in arguments.shards],
+            "shards": {"/".join([*shard.parts[-3:-1], shard.stem]): sha256(shard) for shard in arguments.shards},
             "tokenizer": sha256(arguments.tokenizer),
             "code": code_hash("workflow_scripts.tokens.join"),
         }
-        outputs = {name: arguments.out_dir / name for name in FILES}
-        produce("tokens", identity, outputs, partial(join, arguments.shards, arguments.tokenizer))
+        make = partial(join, arguments.shards, arguments.tokenizer)
+        produce("tokens", identity, files_in(arguments.out_dir), make)
 
 
 if __name__ == "__main__":

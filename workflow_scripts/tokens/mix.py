@@ -29,7 +29,7 @@ from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.files import read_json, sha256, write_json
 from workflow_scripts.store import produce
 from workflow_scripts.tokens.encode import schema_of
-from workflow_scripts.tokens.join import DOCUMENTS_SCHEMA, FILES, SplitFile
+from workflow_scripts.tokens.join import DOCUMENTS_SCHEMA, SplitFile, files_in
 
 PREFIX_STREAM = 0
 """First word of the key of the random stream that shuffles documents, as in `training/data.py`."""
@@ -152,8 +152,8 @@ def main(argv: list[str] | None = None) -> None:
             "seed": arguments.seed,
             "code": code_hash("workflow_scripts.tokens.mix"),
         }
-        outputs = {name: arguments.out_dir / name for name in FILES}
-        produce("tokens", identity, outputs, partial(make_mixture, parts, arguments.train_tokens, arguments.seed))
+        make = partial(make_mixture, parts, arguments.train_tokens, arguments.seed)
+        produce("tokens", identity, files_in(arguments.out_dir), make)
 
 
 if __name__ == "__main__":
