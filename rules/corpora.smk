@@ -37,11 +37,76 @@ rule clean:
         runtime=lambda wildcards, input, attempt: attempt * (60 + int(input.size_mb / 12)),  # 12 MB a minute: bzip2's XML
     params:
         source=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].model_dump_json(),
+        sample_keys="",
         code=code_hash("workflow_scripts.corpora.clean"),
     shell:
         "printf '%s\\0' {input:q} | python -m workflow_scripts.corpora.clean --source {params.source:q}"
         " --corpus {wildcards.corpus} --name {wildcards.source} --input-list /dev/stdin --out {output.documents}"
-        " --counts {output.counts} 2>&1 | tee {log} >&2"
+        " --counts {output.counts} {params.sample_keys} 2>&1 | tee {log} >&2"
+
+
+# A budget that several shards share: all that each of them might give to the sample, then what the source takes of it.
+use rule clean as clean_for_sample with:
+    output:
+        documents=f"{RESULTS}/corpora/cleaned/{{corpus}}/{{source}}/{{shard}}.parquet",
+        counts=f"{RESULTS}/corpora/cleaned/{{corpus}}/{{source}}/{{shard}}.json",
+        sample_keys=f"{RESULTS}/corpora/cleaned/{{corpus}}/{{source}}/{{shard}}.arrow",
+    log:
+        f"{RESULTS}/logs/corpora/clean_for_sample/{{corpus}}/{{source}}/{{shard}}.log",
+    params:
+        source=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].model_dump_json(),
+        sample_keys=lambda wildcards, output: f"--keys {output.sample_keys}",
+        code=code_hash("workflow_scripts.corpora.clean"),
+
+
+rule limit:
+    input:
+        lambda wildcards: shard_files("corpora/cleaned", "arrow", f"{wildcards.corpus}/{wildcards.source}/"),
+    output:
+        f"{RESULTS}/corpora/cleaned/{{corpus}}/{{source}}.limit.json",
+    log:
+        f"{RESULTS}/logs/corpora/limit/{{corpus}}/{{source}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        characters=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].characters,
+        code=code_hash("workflow_scripts.corpora.limit"),
+    shell:
+        "printf '%s\n' {input:q} | python -m workflow_scripts.corpora.limit --keys @/dev/stdin"
+        " --characters {params.characters} --out {output} 2>&1 | tee {log} >&2"
+
+
+rule sample:
+    input:
+        cleaned=f"{RESULTS}/corpora/cleaned/{{place}}/{{shard}}.parquet",
+        counts=f"{RESULTS}/corpora/cleaned/{{place}}/{{shard}}.json",
+        limit=f"{RESULTS}/corpora/cleaned/{{place}}.limit.json",
+    output:
+        documents=f"{RESULTS}/corpora/documents/{{place}}/{{shard}}.parquet",
+        counts=f"{RESULTS}/corpora/documents/{{place}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/corpora/sample/{{place}}/{{shard}}.log",
+    wildcard_constraints:
+        place="|".join(SAMPLED) or "(?!)",  # corpus/source; nothing where none has a budget
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        source=lambda wildcards: source_at(wildcards.place).model_dump_json(),
+        name=lambda wildcards: wildcards.place.split("/")[1],
+        code=code_hash("workflow_scripts.corpora.sample"),
+    shell:
+        "python -m workflow_scripts.corpora.sample --source {params.source:q} --name {params.name} --cleaned {input.cleaned}"
+        " --cleaned-counts {input.counts} --limit {input.limit} --out {output.documents} --counts {output.counts}"
+        " 2>&1 | tee {log} >&2"
+
+
+ruleorder: sample > clean
 
 
 rule count:

@@ -9,18 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.corpora.dumps import json_lines, source
+from workflow_scripts.corpora.budget import Budget, key_of
+from workflow_scripts.corpora.clean import main as clean_main
 from workflow_scripts.corpora.clean import make_shard
 from workflow_scripts.corpora.count import main as count_main
 from workflow_scripts.corpora.inputs import Input
-from workflow_scripts.corpora.sample import Budget, key_of
+from workflow_scripts.corpora.limit import main as limit_main
+from workflow_scripts.corpora.sample import main as sample_main
 
 TEXTS = [f"{row} " + "words of a text that is long enough to be kept " * (5 + row % 7) for row in range(300)]
 
 
 def chosen(texts: list[str], characters: int, seed: int = 0) -> list[str]:
-    budget = Budget(characters, seed)
-    offered = [text for text in texts if budget.offer(text)]
-    return [text for text in offered if budget.holds(text)]
+    budget = Budget(characters)
+    offered = [text for text in texts if budget.offer(key_of(text, seed), len(text))]
+    sample = [text for text in offered if key_of(text, seed) < budget.limit]
+    assert sorted(budget.held) == sorted((key_of(text, seed), len(text)) for text in sample)
+    return sample
 
 
 @given(st.lists(st.text(max_size=30)), st.integers(1, 300), st.randoms(use_true_random=False))
@@ -70,6 +75,42 @@ def test_a_source_with_a_budget_is_cut_to_it_and_the_rest_counted(tmp_path):
     lost = counts["dropped"]["over_budget"]["characters"]
     assert counts["read"]["characters"] == counts["kept"]["characters"] + lost
     assert make(tmp_path / "other", TEXTS, 1, characters=20_000, seed=1)[0] != texts
+
+
+def cut_in_shards(folder, texts: list[str], shards: int, **keys) -> tuple[set[str], dict]:
+    """The same by the steps `clean`, `limit` and `sample` of every shard, and `count`."""
+    folder.mkdir()
+    given, size = source("files", **keys).model_dump_json(), -(-len(texts) // shards)
+    names = [str(folder / str(row)) for row in range(shards)]
+    for row, name in enumerate(names):
+        (folder / f"{row}.jsonl").write_bytes(
+            json_lines([{"text": text} for text in texts[row * size : (row + 1) * size]])
+        )
+        made = ["--out", f"{name}.cleaned", "--counts", f"{name}.cleaned.json", "--keys", f"{name}.arrow"]
+        clean_main(["--source", given, "--corpus", "c", "--name", "notes", "--input", f"{name}.jsonl", *made])
+    limit = str(folder / "limit.json")
+    budget = ["--characters", str(source("files", **keys).characters)]
+    limit_main(["--keys", *(f"{name}.arrow" for name in names), *budget, "--out", limit])
+    for name in names:
+        before = ["--cleaned", f"{name}.cleaned", "--cleaned-counts", f"{name}.cleaned.json", "--limit", limit]
+        made = ["--out", f"{name}.parquet", "--counts", f"{name}.json"]
+        sample_main(["--source", given, "--name", "notes", *before, *made])
+    count_main(["--counts", *(f"{name}.json" for name in names), "--out", str(folder / "counts.json")])
+    rows = [row for name in names for row in pq.read_table(f"{name}.parquet").to_pylist()]
+    assert all(row["id"].startswith(f"notes/{folder}/") for row in rows)
+    return {row["text"] for row in rows}, json.loads((folder / "counts.json").read_text())
+
+
+@pytest.mark.parametrize("characters", [20_000, 3_000, 10**9])
+def test_a_budget_that_shards_share_takes_what_it_takes_of_the_whole(tmp_path, monkeypatch, characters):
+    """The counts are those of one shard too: also the languages, which are counted of what stays."""
+    monkeypatch.chdir(tmp_path)
+    whole, counts = make(tmp_path / "whole", TEXTS, 1, characters=characters, language="en")
+    texts, added = cut_in_shards(tmp_path / "cut", TEXTS, 4, characters=characters, language="en")
+    assert texts == whole
+    for key in ("read", "kept", "dropped", "languages", "python"):
+        assert added[key] == counts[key]
+    assert [example["text"] for example in added["examples"]] == [example["text"] for example in counts["examples"]]
 
 
 def test_a_budget_beyond_the_source_takes_all_of_it(tmp_path):

@@ -50,7 +50,7 @@ def test_small_shards_make_what_one_makes_and_a_budget_is_of_the_whole_source(pr
     project.replace("workflow_scripts/corpora/shards.py", "256 * 2**20", "1000")
     assert made(project) == once
     assert shards(project, "python/functions") == {f"python{part}" for part in range(PARTS)}
-    assert shards(project, "english/sampled") == {"all"}
+    assert shards(project, "english/sampled") == {f"english{part}" for part in range(PARTS)}
     assert 0.9 * BUDGET < read_json(project.results("corpora/english/sampled.json"))["kept"]["characters"] <= BUDGET
     assert shards(project, "english/hub") == {"hub"}
 

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora import code_filters, hub, text_filters
+from workflow_scripts.corpora.budget import OVER_BUDGET, Budget, key_of, write_keys
 from workflow_scripts.corpora.counts import Counts
 from workflow_scripts.corpora.documents import read_shard, write_shard
 from workflow_scripts.corpora.errors import CorpusError, one_message
@@ -26,14 +27,12 @@ from workflow_scripts.corpora.inputs import Input
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.corpora.readers import read
 from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
-from workflow_scripts.corpora.sample import Budget
 from workflow_scripts.corpora.sources import HubSource, PackageSource, Source
 from workflow_scripts.corpora.text import Text
 from workflow_scripts.files import write_json
 from workflow_scripts.store import produce
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
-OVER_BUDGET = "over_budget"
 
 
 class Filters:
@@ -120,12 +119,15 @@ def documents_of(source: Source, paths: Sequence[Path], counts: Counts) -> Itera
 def sampled(
     documents: Iterable[tuple[str, Text]], source: Source, folder: Path, counts: Counts
 ) -> Iterator[tuple[str, Text]]:
-    """The sample that the source's budget allows, by way of a file in `folder` with the sample and some more."""
-    budget, candidates = Budget(source.characters, source.seed), folder / "candidates.parquet"
+    """The sample that the source's budget allows, by way of a file in `folder` with the sample and some more.
+
+    Writes its keys to `keys.arrow` in `folder`.
+    """
+    budget, candidates = Budget(source.characters), folder / "candidates.parquet"
 
     def offered() -> Iterator[tuple[str, str]]:
         for name, document in documents:
-            if budget.offer(document.text):
+            if budget.offer(key_of(document.text, source.seed), len(document.text)):
                 yield name, document.text
             else:
                 counts.drop(OVER_BUDGET, name, document.text)
@@ -133,15 +135,16 @@ def sampled(
     write_shard(candidates, "", offered())
     for batch in read_shard(candidates):
         for name, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True):
-            if budget.holds(text):
+            if key_of(text, source.seed) < budget.limit:
                 yield name.removeprefix("/"), Text(name, text, getattr(source, "language", None))
             else:
                 counts.drop(OVER_BUDGET, name.removeprefix("/"), text)
     candidates.unlink()
+    write_keys(folder / "keys.arrow", budget.held)
 
 
 def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path) -> None:
-    """Writes `documents.parquet` and `counts.json` into `folder`.
+    """Writes `documents.parquet` and `counts.json` into `folder`, of a source with a budget `keys.arrow` too.
 
     Raises CorpusError if an input changes on the way, or if too many records are broken.
     """
@@ -182,6 +185,7 @@ def main(argv: list[str] | None = None) -> None:
     which.add_argument("--input-list", dest="input", type=names_in, help="file of their names, each ended by NUL")
     parser.add_argument("--out", required=True, type=Path, help="shard of documents (parquet)")
     parser.add_argument("--counts", required=True, type=Path, help="counts (JSON)")
+    parser.add_argument("--keys", type=Path, help="places of the documents in the shuffle of a budget (Arrow)")
     arguments = parser.parse_args(argv)
     with one_message(f"{arguments.corpus}/{arguments.name}"):
         inputs = [Input.of(path) for path in arguments.input]
@@ -192,6 +196,8 @@ def main(argv: list[str] | None = None) -> None:
             "code": code_hash("workflow_scripts.corpora.clean"),
         }
         outputs = {"documents.parquet": arguments.out, "counts.json": arguments.counts}
+        if arguments.keys:
+            outputs["keys.arrow"] = arguments.keys
         produce("documents", identity, outputs, partial(make_shard, arguments.source, arguments.name, inputs))
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from workflow_scripts.corpora.budget import key_of
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.languages import Measured
 from workflow_scripts.corpora.records import LeftOut, Unreadable
-from workflow_scripts.corpora.sample import key_of
 
 EARLY_RECORDS = 10_000
 """From here on a source that breaks its limit is given up before it is read whole."""

@@ -1,49 +1,81 @@
-"""A budget of characters: a uniform sample of the documents of a source, in one pass over it.
+"""Step `sample`: a cleaned shard -> its documents that are in the sample of the whole source, and their counts.
 
-Every text has a place in one fixed shuffle: a hash of the text and the seed (its `key`).  The sample are the texts with
-the smallest keys, as many as fit in the budget.  Which they are does not depend on the order of the documents or files,
-a larger budget takes all that a smaller one takes, and every text is as likely as any other to be among them, but for
-the first one that does not fit: long ones are that one more often.  The same texts share a key, and their lot.
-
-While the source is read the limit of the keys only falls, so what is written meanwhile is the sample and some more:
-budget x (1 + ln(source / budget)) characters are to be expected, were the documents equally long.
+python -m workflow_scripts.corpora.sample --source '{"kind":"common_crawl",...}' --name c4 --cleaned SHARD.parquet
+    --cleaned-counts SHARD.json --limit SOURCE.limit.json --out SHARD.parquet --counts SHARD.json
 """
 
 from __future__ import annotations
 
-import hashlib
-import heapq
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.code_identity import code_hash
+from workflow_scripts.corpora.budget import OVER_BUDGET, key_of
+from workflow_scripts.corpora.clean import SOURCE
+from workflow_scripts.corpora.count import added
+from workflow_scripts.corpora.counts import Counts
+from workflow_scripts.corpora.documents import read_shard, write_shard
+from workflow_scripts.corpora.errors import one_message
+from workflow_scripts.corpora.sources import Source
+from workflow_scripts.corpora.text import Text
+from workflow_scripts.files import read_json, sha256, write_json
+from workflow_scripts.store import produce
+
+OF_KEPT = ("kept", "languages", "python")
+"""Counts of the documents that stay."""
 
 
-def key_of(text: str, seed: int) -> int:
-    """64 bits, uniform."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, salt=seed.to_bytes(8)).digest())
+def make_sample(source: Source, name: str, cleaned: Path, before: dict[str, Any], limit: int, folder: Path) -> None:
+    """Writes `documents.parquet` and `counts.json` into `folder`: those of `before`, less what is over the budget."""
+    counts = Counts()
+    language = getattr(source, "language", None)
+
+    def sampled() -> Iterator[tuple[str, str]]:
+        for batch in read_shard(cleaned):
+            for place, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True):
+                place = place.removeprefix(f"{name}/")
+                if key_of(text, source.seed) < limit:
+                    counts.keep(text, None if source.is_code else Text(place, text, language).language)
+                    yield place, text
+                else:
+                    counts.drop(OVER_BUDGET, place, text)
+
+    write_shard(folder / "documents.parquet", name, sampled())
+    found = counts.summary()
+    rest = {key: value for key, value in before.items() if key not in OF_KEPT}
+    gone = {key: found[key] for key in ("dropped", "examples")}
+    write_json(folder / "counts.json", added([rest, gone]) | {key: found[key] for key in OF_KEPT if key in found})
 
 
-class Budget:
-    """The limit of the keys, as documents are offered.  Memory: two numbers a document of the sample."""
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Cut one shard to the sample of its source.")
+    parser.add_argument(
+        "--source", required=True, type=SOURCE.validate_json, help="the source's entry in the configuration, JSON"
+    )
+    parser.add_argument("--name", required=True, help="the source's name")
+    parser.add_argument("--cleaned", required=True, type=Path, help="shard of clean documents (parquet)")
+    parser.add_argument("--cleaned-counts", required=True, type=Path, help="their counts (JSON)")
+    parser.add_argument("--limit", required=True, type=Path, help="of the keys, by the step `limit` (JSON)")
+    parser.add_argument("--out", required=True, type=Path, help="shard of documents (parquet)")
+    parser.add_argument("--counts", required=True, type=Path, help="counts (JSON)")
+    arguments = parser.parse_args(argv)
+    with one_message(f"sample of {arguments.cleaned}"):
+        limit = read_json(arguments.limit)["limit"]
+        identity = {
+            "source": {key: getattr(arguments.source, key, None) for key in ("seed", "is_code", "language")},
+            "name": arguments.name,
+            "cleaned": sha256(arguments.cleaned),
+            "counts": sha256(arguments.cleaned_counts),
+            "limit": limit,
+            "code": code_hash("workflow_scripts.corpora.sample"),
+        }
+        before = read_json(arguments.cleaned_counts)
+        make = partial(make_sample, arguments.source, arguments.name, arguments.cleaned, before, limit)
+        produce("documents", identity, {"documents.parquet": arguments.out, "counts.json": arguments.counts}, make)
 
-    def __init__(self, characters: int, seed: int) -> None:
-        self._characters = characters
-        self._seed = seed
-        self._held: list[tuple[int, int]] = []
-        """(-key, characters), the largest key first."""
-        self._total = 0
-        self._limit = 2**64
 
-    def offer(self, text: str) -> bool:
-        """Whether `text` belongs to the sample of all that was offered so far, itself included."""
-        key = key_of(text, self._seed)
-        if key >= self._limit:
-            return False
-        heapq.heappush(self._held, (-key, len(text)))
-        self._total += len(text)
-        while self._total > self._characters or (self._held and -self._held[0][0] >= self._limit):
-            largest, characters = heapq.heappop(self._held)
-            self._limit = -largest
-            self._total -= characters
-        return key < self._limit
-
-    def holds(self, text: str) -> bool:
-        """Whether `text`, offered before, is in the sample when all have been offered."""
-        return key_of(text, self._seed) < self._limit
+if __name__ == "__main__":
+    main()
