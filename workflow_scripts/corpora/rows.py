@@ -154,25 +154,39 @@ def _parquet(path: Path, fields: Fields) -> Iterator[Row]:
                 names = file.schema_arrow.names
                 _require_text(path, names, fields)
                 columns = [name for theirs in fields.values() for name in theirs if name in names]
-                for batch in _parquet_batches(file, columns):
-                    for row in range(batch.num_rows):
+                for group in range(file.num_row_groups):
+                    for values in _rows_of_group(file, group, columns, number):
                         number += 1
-                        yield Row(f"{path}:{number}", _parquet_values(batch, row, number), 0, number)
+                        yield Row(f"{path}:{number}", values, 0, number)
         except (OSError, pa.ArrowException) as error:
             raise CorpusError(
                 f"{path}: broken after row {number:,}: {error}; is the file complete, and its suffix right?"
             ) from error
 
 
-def _parquet_batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """So few rows that they cannot take much more than the largest record, were each as long as all that is written."""
-    for group in range(file.num_row_groups):
-        written = file.metadata.row_group(group).total_byte_size
-        rows = min(max(containers.LARGEST_RECORD // max(written, 1), 1), PARQUET_ROWS)
-        yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+def _rows_of_group(
+    file: pq.ParquetFile, group: int, columns: list[str], number: int
+) -> Iterator[dict[str, Any] | Unreadable]:
+    """The values of each row of a row group that comes after so many rows.
+
+    So few rows are decoded at once that they cannot take much more than the largest record, were each as long as all that
+    is written; none where they are larger than it on average.
+    """
+    metadata = file.metadata.row_group(group)
+    chunks = (metadata.column(place) for place in range(metadata.num_columns))
+    written = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
+    mean = written // max(metadata.num_rows, 1)
+    if mean > containers.LARGEST_RECORD:
+        yield from (Unreadable("too_large", mean, number + row) for row in range(1, metadata.num_rows + 1))
+        return
+    rows = min(max(containers.LARGEST_RECORD // max(written, 1), 1), PARQUET_ROWS)
+    for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
+        for row in range(batch.num_rows):
+            number += 1
+            yield _values_of(batch, row, number)
 
 
-def _parquet_values(batch: pa.RecordBatch, row: int, number: int) -> dict[str, Any] | Unreadable:
+def _values_of(batch: pa.RecordBatch, row: int, number: int) -> dict[str, Any] | Unreadable:
     values = {name: batch.column(name)[row] for name in batch.schema.names}
     largest = max(map(_text_bytes, values.values()))
     if largest > containers.LARGEST_RECORD:

@@ -19,6 +19,8 @@ from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
 
 NOT_PROSE = ("ref", "table", "gallery", "math", "timeline", "imagemap", "score", "syntaxhighlight")
 _FILE_OR_CATEGORY = re.compile(rb'<namespace key="(?:6|14)"[^>]*>([^<]+)</namespace>')
+MOST_UNCLOSED = 1000
+"""Brackets of a page that are never closed: the parser's time grows with their square, from some seconds on."""
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 
 
@@ -67,6 +69,8 @@ def _article(path: Path, page: Gathered, namespaces: Set[str]) -> Document:
         return name, LeftOut("other_namespace", page.bytes)
     if element.find("redirect") is not None:
         return name, LeftOut("redirect", page.bytes)
+    if max(text.count("{") - text.count("}"), text.count("[") - text.count("]")) > MOST_UNCLOSED:
+        return name, Unreadable("unclosed_markup", page.bytes, page.offset)
     return name, f"{title}\n{plain_text(text, namespaces)}"
 
 
