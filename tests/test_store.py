@@ -72,6 +72,7 @@ def test_a_failure_leaves_no_entry_and_no_output(tmp_path):
     with pytest.raises(RuntimeError, match="no more disk"):
         store.produce("things", {"a": 1}, {"out.txt": tmp_path / "result.txt"}, fails)
     assert not (tmp_path / "result.txt").exists()
+    assert [path.suffix for path in (store.STORE / "things").iterdir()] == [".lock"]
     calls = []
     store.produce("things", {"a": 1}, {"out.txt": tmp_path / "result.txt"}, make_counted(calls))
     assert len(calls) == 1

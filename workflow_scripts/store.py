@@ -60,7 +60,7 @@ def produce(kind: str, identity: Mapping[str, Any], outputs: Mapping[str, Path],
     """Makes the entry of `identity` unless the store has it, links its files to `outputs`, returns its folder.
 
     `make(folder)` writes the files named by the keys of `outputs` (and may write more) into an empty folder; the
-    folder becomes the entry only when `make` returns.
+    folder becomes the entry only when `make` returns, and is removed if it raises.
     """
     entry = STORE / kind / key_of(identity)
     with only_writer(entry.with_suffix(".lock")):
@@ -68,9 +68,12 @@ def produce(kind: str, identity: Mapping[str, Any], outputs: Mapping[str, Path],
             making = entry.with_suffix(".making")
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir(parents=True)
-            make(making)
-            write_json(making / "identity.json", identity)
-            os.replace(making, entry)
+            try:
+                make(making)
+                write_json(making / "identity.json", identity)
+                os.replace(making, entry)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
         for name, path in outputs.items():
             link(entry / name, Path(path))
     return entry
