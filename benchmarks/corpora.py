@@ -27,12 +27,11 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from tokenizers import Tokenizer
 
 from benchmarks.dumps import sentences_of, texts, write_source, write_wet
+from tests.checkout import ROOT, checkout
 from workflow_scripts.corpora.common_crawl import read_warc
 from workflow_scripts.corpora.documents import read_shard
 from workflow_scripts.files import read_json
 
-ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
 SOURCES = ("first", "second")
 """Of half the text each: less than 256 MiB of a source are one shard, so one process."""
 FILE_BYTES = 50_000_000
@@ -115,10 +114,7 @@ def at_once(folder: Path) -> float:
 
 def project(folder: Path, source: list[str], target: list[str], n_bytes: int) -> None:
     """Sets up a checkout whose experiment has `n_bytes` of text in its source, `web`, and 20 MB in its target."""
-    folder.mkdir()
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
-        copy(ROOT / part, folder / part)
+    checkout(folder)
     files = max(n_bytes // len(SOURCES) // FILE_BYTES, 1)
     for number, name in enumerate(SOURCES):
         write_source(folder / "dumps" / name, source, n_bytes // len(SOURCES), files, seed=1000 * number)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,12 +25,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from tests.checkout import ROOT, checkout
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import written
 from workflow_scripts.store import canonical_json
 
-ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
 TABLE = Path(__file__).with_suffix(".csv")
 GRIDS = {100: (5, 1, 8, 10), 1000: (10, 2, 23, 25), 10_000: (10, 10, 48, 50)}
 """Cells -> sizes, seeds, fine-tuning and from-scratch D; pre-training and zero-shot are two more of each size and seed."""
@@ -141,12 +139,7 @@ def collect(folder: Path, experiment: Experiment) -> Cost:
 
 def project(folder: Path, cells: int, shared_below: int | None) -> Experiment:
     """Sets up a checkout in `folder`, and returns its experiment."""
-    folder.mkdir()
-    for part in PARTS:
-        if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(ROOT / part, folder / part)
+    checkout(folder)
     config = configuration(cells, shared_below)
     (folder / "grid.yaml").write_text(yaml.safe_dump(config))
     experiment = Experiment.parse(config, "grid")

@@ -14,10 +14,9 @@ import psutil
 import pytest
 import yaml
 
+from tests.checkout import checkout
 from workflow_scripts.locks import wait_for_lock
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs")
 TINY = Path(__file__).with_name("tiny.yaml")
 TIMEOUT = 1800
 """Seconds; it ends what hangs, on a machine that has other work too."""
@@ -62,13 +61,7 @@ class Project:
 
     @classmethod
     def create(cls, folder):
-        folder.mkdir()
-        for part in PARTS:
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(source, folder / part)
+        checkout(folder)
         shutil.copy2(TINY, folder / "tiny.yaml")
         write_corpus(folder / "english.jsonl", english(random.Random(1)), 400_000)
         write_corpus(folder / "python.jsonl", python(random.Random(2)), 150_000)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tests.workflow.conftest import ROOT
+from tests.checkout import ROOT
 
 pytestmark = pytest.mark.workflow
 
