@@ -70,12 +70,12 @@ rule limit:
         ENVIRONMENT
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=lambda wildcards, input, attempt: attempt * (60 + int(input.size_mb / 200)),
     params:
         characters=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].characters,
         code=code_hash("workflow_scripts.corpora.limit"),
     shell:
-        "printf '%s\n' {input:q} | python -m workflow_scripts.corpora.limit --keys @/dev/stdin"
+        "printf '%s\\n' {input:q} | python -m workflow_scripts.corpora.limit --keys @/dev/stdin"
         " --characters {params.characters} --out {output} 2>&1 | tee {log} >&2"
 
 
@@ -95,7 +95,7 @@ rule sample:
         ENVIRONMENT
     resources:
         mem_mb=2000,
-        runtime=60,
+        runtime=lambda wildcards, input, attempt: attempt * (60 + int(input.size_mb / 300)),  # zstd, 27 MB of text a second
     params:
         source=lambda wildcards: source_at(wildcards.place).model_dump_json(),
         name=lambda wildcards: wildcards.place.split("/")[1],

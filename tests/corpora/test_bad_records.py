@@ -168,10 +168,11 @@ def test_a_wet_record_of_another_length_than_it_states_is_set_aside_by_its_diges
     assert (first, broken.reason, last) == (texts[0].decode(), "broken_record", texts[2].decode())
 
 
-@pytest.mark.parametrize("opening", ["{{a|", "[[a|", "[http://a "])
-def test_a_page_whose_brackets_are_never_closed_is_set_aside(opening, tmp_path):
+@pytest.mark.parametrize("before", ["", "}" * 10_000, "]" * 10_000], ids=["", "braces", "brackets"])
+@pytest.mark.parametrize("opening", ["{{a|", "[[a|", "[http://a ", "{{a}}{{a|"])
+def test_a_page_whose_brackets_are_never_closed_is_set_aside(before, opening, tmp_path):
     """The parser would take long: its time grows with the square of their number."""
-    (tmp_path / "a.xml").write_bytes(export([page("one", 1), page(opening * 2_000), page("three", 3)]))
+    (tmp_path / "a.xml").write_bytes(export([page("one", 1), page(before + opening * 2_000), page("three", 3)]))
     first, aside, last = found("wikipedia", tmp_path / "a.xml")
     assert (first, aside.reason, last) == ("Title\none", "unclosed_markup", "Title\nthree")
 
@@ -201,17 +202,24 @@ def test_a_parquet_file_that_is_a_bomb_takes_the_memory_of_a_few_records(tmp_pat
 
 
 @pytest.mark.usefixtures("small_records")
-def test_rows_that_are_too_large_on_average_are_not_decoded(tmp_path):
-    """A few thousand bytes of file may be gigabytes of text."""
+@pytest.mark.parametrize("nested", [False, True])
+def test_rows_that_are_too_large_on_average_are_not_decoded(tmp_path, nested):
+    """A few thousand bytes of file may be gigabytes of text, also in a column that is not the text itself."""
     over = [letter * (3 * LARGEST) for letter in "abcd"]
-    data = pa.table({"text": ["good", "fine", *over, "last"], "other": list(range(7))})
+    values = ["", "", *over, ""] if nested else ["good", "fine", *over, "last"]
+    code = {
+        "content": ["good", "fine", *"abcd", "last"],
+        "path": ["a.py"] * 7,
+        "license": [[value] for value in values],
+    }
+    data = pa.table(code if nested else {"text": values, "other": list(range(7))})
     with pq.ParquetWriter(tmp_path / "a.parquet", data.schema, compression="zstd") as writer:
         for start, end in ((0, 2), (2, 6), (6, 7)):
             writer.write_table(data.slice(start, end - start))
     pool, before = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
     pa.set_memory_pool(pool)
     try:
-        first, second, *aside, last = found("files", tmp_path / "a.parquet")
+        first, second, *aside, last = found("github" if nested else "files", tmp_path / "a.parquet")
     finally:
         pa.set_memory_pool(before)
     assert pool.max_memory() < LARGEST

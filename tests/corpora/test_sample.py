@@ -1,7 +1,9 @@
 """A budget takes a uniform sample: the same one however the source is cut and ordered, and never more than it says."""
 
 import json
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.corpora.dumps import json_lines, source
-from workflow_scripts.corpora.budget import Budget, key_of
+from workflow_scripts.corpora.budget import Budget, key_of, sample_of, write_keys
 from workflow_scripts.corpora.clean import main as clean_main
 from workflow_scripts.corpora.clean import make_shard
 from workflow_scripts.corpora.count import main as count_main
@@ -99,6 +101,27 @@ def cut_in_shards(folder, texts: list[str], shards: int, **keys) -> tuple[set[st
     rows = [row for name in names for row in pq.read_table(f"{name}.parquet").to_pylist()]
     assert all(row["id"].startswith(f"notes/{folder}/") for row in rows)
     return {row["text"] for row in rows}, json.loads((folder / "counts.json").read_text())
+
+
+@given(st.lists(st.lists(st.text(max_size=30)), min_size=1, max_size=4), st.integers(1, 100))
+def test_shards_of_any_size_give_the_sample_of_the_whole(shards, characters):
+    """Also where the first document that does not fit in the whole does not fit in its shard either."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, str(row)) for row in range(len(shards))]
+        for path, texts in zip(paths, shards, strict=True):
+            budget = Budget(characters)
+            for text in texts:
+                budget.offer(key_of(text, 0), len(text))
+            write_keys(path, budget)
+        found = sample_of(paths, characters)
+    expected = chosen([text for texts in shards for text in texts], characters)
+    assert sorted(found.held) == sorted((key_of(text, 0), len(text)) for text in expected)
+
+
+def test_what_holds_no_keys_is_named(tmp_path):
+    (tmp_path / "a.arrow").write_bytes(b"something else")
+    with pytest.raises(SystemExit, match=r"a.arrow: not the keys of a sample"):
+        limit_main(["--keys", str(tmp_path / "a.arrow"), "--characters", "5", "--out", str(tmp_path / "limit.json")])
 
 
 @pytest.mark.parametrize("characters", [20_000, 3_000, 10**9])

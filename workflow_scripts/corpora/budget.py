@@ -8,22 +8,27 @@ the first one that does not fit: long ones are that one more often.  The same te
 While the source is read the limit of the keys only falls, so what is written meanwhile is the sample and some more:
 budget x (1 + ln(source / budget)) characters are to be expected, were the documents equally long.
 
-The sample of a source is that of the samples of its shards: no document that is too late in the shuffle of its shard can be
-early enough in that of the source.
+The sample of a source is that of the samples of its shards, up to the lowest of their limits: no document that is too late in
+the shuffle of its shard is early enough in that of the source.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+
+from workflow_scripts.corpora.errors import CorpusError
 
 OVER_BUDGET = "over_budget"
 """The reason for which documents out of the sample are dropped."""
 _KEYS = pa.schema([("key", pa.uint64()), ("characters", pa.int64())])
+_LIMIT = "limit"
 
 
 def key_of(text: str, seed: int) -> int:
@@ -32,7 +37,7 @@ def key_of(text: str, seed: int) -> int:
 
 
 class Budget:
-    """The limit of the keys, as documents are offered.  Memory: two numbers a document of the sample."""
+    """The limit of the keys, as documents are offered.  Memory: some 120 bytes a document of the sample."""
 
     def __init__(self, characters: int) -> None:
         self._characters = characters
@@ -55,20 +60,45 @@ class Budget:
         return key < self.limit
 
     @property
-    def held(self) -> list[tuple[int, int]]:
-        """(key, characters) of the sample."""
-        return [(-key, characters) for key, characters in self._held]
+    def held(self) -> Iterator[tuple[int, int]]:
+        """(key, characters) of the sample, in no order."""
+        return ((-key, characters) for key, characters in self._held)
 
 
-def write_keys(path: Path, held: list[tuple[int, int]]) -> None:
-    """An Arrow file of a row a document of a sample: `key`, `characters`."""
-    ordered = sorted(held)
-    columns = [[key for key, _ in ordered], [characters for _, characters in ordered]]
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _KEYS) as writer:
-        writer.write_table(pa.table(columns, schema=_KEYS), max_chunksize=2**16)
+def write_keys(path: Path, budget: Budget) -> None:
+    """An Arrow file of a row a document of the sample: `key`, `characters`; the limit is in the schema's metadata.
+
+    A document at the limit is in no file, but no sample of a larger whole may go beyond it.
+    """
+    held = np.fromiter(budget.held, [("key", np.uint64), ("characters", np.int64)])
+    schema = _KEYS.with_metadata({_LIMIT: str(budget.limit)})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_table(pa.table([held["key"], held["characters"]], schema=schema), max_chunksize=2**16)
 
 
-def read_keys(path: Path) -> Iterator[tuple[int, int]]:
-    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as batches:
-        for number in range(batches.num_record_batches):
-            yield from zip(*(column.to_pylist() for column in batches.get_batch(number).columns), strict=True)
+def sample_of(paths: Sequence[Path], characters: int) -> Budget:
+    """The sample of all the documents whose keys are in the files, each file the sample of a part.
+
+    Raises CorpusError for a file that holds no keys.
+    """
+    budget = Budget(characters)
+    for path in paths:
+        with _batches(path) as batches:
+            budget.limit = min(budget.limit, int(batches.schema.metadata[_LIMIT.encode()]))
+    for path in paths:
+        with _batches(path) as batches:
+            for number in range(batches.num_record_batches):
+                for key, size in zip(
+                    *(column.to_pylist() for column in batches.get_batch(number).columns), strict=True
+                ):
+                    budget.offer(key, size)
+    return budget
+
+
+@contextmanager
+def _batches(path: Path) -> Iterator[pa.RecordBatchFileReader]:
+    try:
+        with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as batches:
+            yield batches
+    except pa.ArrowInvalid as error:
+        raise CorpusError(f"{path}: not the keys of a sample ({error}); delete it and run the step again") from error

@@ -117,13 +117,10 @@ def documents_of(source: Source, paths: Sequence[Path], counts: Counts) -> Itera
 
 
 def sampled(
-    documents: Iterable[tuple[str, Text]], source: Source, folder: Path, counts: Counts
+    documents: Iterable[tuple[str, Text]], source: Source, budget: Budget, folder: Path, counts: Counts
 ) -> Iterator[tuple[str, Text]]:
-    """The sample that the source's budget allows, by way of a file in `folder` with the sample and some more.
-
-    Writes its keys to `keys.arrow` in `folder`.
-    """
-    budget, candidates = Budget(source.characters), folder / "candidates.parquet"
+    """The sample that the budget allows, by way of a file in `folder` with the sample and some more."""
+    candidates = folder / "candidates.parquet"
 
     def offered() -> Iterator[tuple[str, str]]:
         for name, document in documents:
@@ -140,18 +137,18 @@ def sampled(
             else:
                 counts.drop(OVER_BUDGET, name.removeprefix("/"), text)
     candidates.unlink()
-    write_keys(folder / "keys.arrow", budget.held)
 
 
-def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path) -> None:
-    """Writes `documents.parquet` and `counts.json` into `folder`, of a source with a budget `keys.arrow` too.
+def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path, *, with_keys: bool = False) -> None:
+    """Writes `documents.parquet` and `counts.json` into `folder`, and the keys of a sample as `keys.arrow`.
 
     Raises CorpusError if an input changes on the way, or if too many records are broken.
     """
     counts = Counts(getattr(source, "set_aside", 1.0))
     documents = documents_of(source, [given.path for given in inputs], counts)
-    if source.characters is not None:
-        documents = sampled(documents, source, folder, counts)
+    budget = None if source.characters is None else Budget(source.characters)
+    if budget:
+        documents = sampled(documents, source, budget, folder, counts)
 
     def kept() -> Iterator[tuple[str, str]]:
         for place, document in documents:
@@ -161,6 +158,8 @@ def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path)
     write_shard(folder / "documents.parquet", name, kept())
     for given in inputs:
         given.check()
+    if budget and with_keys:
+        write_keys(folder / "keys.arrow", budget)
     outcome = {"step": "clean", "source": name, **counts.summary()}
     outcome["inputs"] = [{"path": given.name, "bytes": given.bytes, "sha256": given.sha256} for given in inputs] or [
         {"path": f"hub: {source.name}", "revision": source.revision}
@@ -187,18 +186,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--counts", required=True, type=Path, help="counts (JSON)")
     parser.add_argument("--keys", type=Path, help="places of the documents in the shuffle of a budget (Arrow)")
     arguments = parser.parse_args(argv)
+    if arguments.keys and arguments.source.characters is None:
+        parser.error("--keys is for a source with a budget: `characters`")
     with one_message(f"{arguments.corpus}/{arguments.name}"):
         inputs = [Input.of(path) for path in arguments.input]
         identity = {
             "source": arguments.source.model_dump(mode="json", exclude={"enabled", "path"}),
             "name": arguments.name,
             "inputs": [[given.name, given.sha256] for given in inputs],
+            "with_keys": arguments.keys is not None,
             "code": code_hash("workflow_scripts.corpora.clean"),
         }
         outputs = {"documents.parquet": arguments.out, "counts.json": arguments.counts}
         if arguments.keys:
             outputs["keys.arrow"] = arguments.keys
-        produce("documents", identity, outputs, partial(make_shard, arguments.source, arguments.name, inputs))
+        make = partial(make_shard, arguments.source, arguments.name, inputs, with_keys=identity["with_keys"])
+        produce("documents", identity, outputs, make)
 
 
 if __name__ == "__main__":

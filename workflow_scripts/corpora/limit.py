@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from workflow_scripts.corpora.budget import Budget, read_keys
+from workflow_scripts.corpora.budget import sample_of
 from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.inputs import described
 from workflow_scripts.files import write_json
@@ -21,18 +21,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the limit (JSON)")
     arguments = parser.parse_args(argv)
     with one_message(str(arguments.out)):
-        budget = Budget(arguments.characters)
-        for path in arguments.keys:
-            for key, characters in read_keys(path):
-                budget.offer(key, characters)
-        held = budget.held
+        budget = sample_of(arguments.keys, arguments.characters)
+        sizes = [characters for _, characters in budget.held]
         write_json(
             arguments.out,
             {
                 "step": "limit",
                 "limit": budget.limit,
-                "documents": len(held),
-                "characters": sum(characters for _, characters in held),
+                "documents": len(sizes),
+                "characters": sum(sizes),
                 "inputs": [described(path, path.parent) for path in arguments.keys],
             },
         )

@@ -76,12 +76,12 @@ class Split:
         if target not in corpora:
             raise CorpusError(f"target {target!r} is not among the corpora {sorted(corpora)}")
         self.shards, self.target = shards, target
-        self._batches = [batch for shard in shards for batch in shard.batches]
-        documents = sum(batch.rows for batch in self._batches)
-        self.root = clusters_of(self._batches).of(np.arange(documents))
+        self.batches = [batch for shard in shards for batch in shard.batches]
+        documents = sum(batch.rows for batch in self.batches)
+        self.root = clusters_of(self.batches).of(np.arange(documents))
         self.content = np.empty(documents, f"V{DIGEST_BYTES}")
         self.outcome = np.empty(documents, np.int8)
-        for batch in self._batches:
+        for batch in self.batches:
             digests = batch.values("digest", np.uint8)
             self.content[batch.start : batch.start + batch.rows] = digests.view(self.content.dtype)[:, 0]
         reasons = self._settle_clusters()
@@ -130,13 +130,13 @@ class Split:
         self.outcome[others & np.isin(self.root, self.root[held_out])] = LEAK_BY_CLUSTER
 
         def sampled(chosen: np.ndarray) -> Iterator[tuple[pa.LargeListArray, np.ndarray]]:
-            for batch in self._batches:
+            for batch in self.batches:
                 there = chosen[batch.start : batch.start + batch.rows]
                 if there.any():
                     yield batch.column("sampled"), there
 
         secret = secret_of(sampled(held_out), sampled(in_target & (self.outcome == TRAIN)))
-        for batch in self._batches:
+        for batch in self.batches:
             outcome = self.outcome[batch.start : batch.start + batch.rows]
             if not in_target[batch.start]:
                 shared = shared_shingles(batch.column("sampled"), secret)

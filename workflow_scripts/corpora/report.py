@@ -88,7 +88,7 @@ def markdown(table: pd.DataFrame, manifests: Manifests, splits: dict[str, Any]) 
         head = ("corpus", "source", "languages (documents)", "documents with Python", "characters of Python lines")
         lines += ["", "## What the kept text is", "", *_rows(head, measured)]
     examples = [
-        [corpus, found["reason"].replace("_", " "), found["id"], _cell(found["text"])]
+        [corpus, _words(found["reason"]), _cell(found["id"]), _cell(found["text"])]
         for corpus, counts in manifests
         for found in counts["examples"]
         if found["text"]
@@ -97,7 +97,7 @@ def markdown(table: pd.DataFrame, manifests: Manifests, splits: dict[str, Any]) 
         lines += ["", "## Some of what was dropped or cut", ""]
         lines += _rows(("corpus", "reason", "document", "its beginning"), examples)
     copies = [
-        [found["corpus"], found["reason"].replace("_", " "), found["id"], found["copy_of"] or "", _cell(found["text"])]
+        [found["corpus"], _words(found["reason"]), *(_cell(found[key] or "") for key in ("id", "copy_of", "text"))]
         for found in splits["examples"]
     ]
     if copies:
@@ -115,6 +115,10 @@ def languages_of(counts: dict[str, Any], most: int = 3) -> str:
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(map(str, cells))} |" for cells in [head, ["---"] * len(head), *rows]]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _cell(text: str, characters: int = 120) -> str:

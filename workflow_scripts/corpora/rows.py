@@ -20,6 +20,8 @@ Fields = Mapping[str, tuple[str, ...]]
 """Our name of a field -> the names that it may have in the file.  `text` must be there; any other may be missing."""
 PARQUET_ROWS = 16
 """Rows that are decoded at once, at most."""
+ROOM_FOR_HEADERS = 1.01
+"""A column takes some more than its values."""
 
 
 class Row(NamedTuple):
@@ -173,10 +175,14 @@ def _rows_of_group(
     is written; none where they are larger than it on average.
     """
     metadata = file.metadata.row_group(group)
-    chunks = (metadata.column(place) for place in range(metadata.num_columns))
-    written = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
-    mean = written // max(metadata.num_rows, 1)
-    if mean > containers.LARGEST_RECORD:
+    chunks = [metadata.column(place) for place in range(metadata.num_columns)]
+    sizes = [
+        chunk.total_uncompressed_size
+        for chunk in chunks
+        if chunk.path_in_schema in columns or chunk.path_in_schema.split(".")[0] in columns
+    ]
+    mean, written = max(sizes) // max(metadata.num_rows, 1), sum(sizes)
+    if mean > containers.LARGEST_RECORD * ROOM_FOR_HEADERS:
         yield from (Unreadable("too_large", mean, number + row) for row in range(1, metadata.num_rows + 1))
         return
     rows = min(max(containers.LARGEST_RECORD // max(written, 1), 1), PARQUET_ROWS)

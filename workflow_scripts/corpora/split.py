@@ -4,7 +4,7 @@
         --target python --validation 0.03 --test 0.03 --counts splits.json
 
 reads `fingerprints/<shard>.arrow` and writes `splits/<shard>.parquet` below the folder of corpora, and the manifest
-(`split_manifest`).  Documents are taken in the order of corpus and source, and within a source of shards and rows.
+(counts, leaks, examples).  Documents are taken in the order of corpus and source, and within a source of shards and rows.
 
 - Clusters of exact and near-duplicates are found over all corpora together (`clusters`).  Within a corpus the first
   document of a cluster is kept; the others are dropped: `duplicate` (the same but for white space) or `near_duplicate`.
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from workflow_scripts.corpora.clusters import rows_of
 from workflow_scripts.corpora.counts import EXAMPLE_CHARACTERS, EXAMPLES
 from workflow_scripts.corpora.documents import SPLITS, read_groups
 from workflow_scripts.corpora.duplicates import PERMUTATIONS, SIMILARITY
@@ -115,15 +116,16 @@ def _leaks(found: np.ndarray) -> dict[str, int]:
 
 
 def examples_of(split: Split, folder: Path) -> Iterator[dict[str, str | None]]:
-    """Of each corpus and reason the dropped documents of largest cluster digest, a uniform sample, with how they begin,
-    and with the document that each is a copy of (None where it only shares a passage)."""
-    words = np.ascontiguousarray(split.content).view(">u8").reshape(-1, 2)
+    """Of each corpus and reason the dropped texts of largest digest, a uniform sample, with how they begin, and with the
+    document that each is a copy of (None where it only shares a passage)."""
     for corpus in dict.fromkeys(shard.corpus for shard in split.shards):
         inside = split.inside(corpus)
         for code in (DUPLICATE, NEAR_DUPLICATE, LEAK_BY_CLUSTER, LEAK_BY_PASSAGE):
             dropped = np.flatnonzero(inside & (split.outcome == code))
-            order = np.lexsort((dropped, words[dropped, 1], words[dropped, 0]))
-            for document in dropped[order[::-1][:EXAMPLES]]:
+            if not len(dropped):
+                continue
+            _, first = np.unique(rows_of(split.batches, "digest", np.uint64, dropped)[:, 0], return_index=True)
+            for document in dropped[first[::-1][:EXAMPLES]]:
                 yield {
                     "corpus": corpus,
                     "reason": str(OUTCOMES[code][1]),

@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import mwparserfromhell
+import numpy as np
 
 from workflow_scripts.corpora.containers import Gathered, lines, opened
 from workflow_scripts.corpora.errors import CorpusError
@@ -20,7 +21,7 @@ from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
 NOT_PROSE = ("ref", "table", "gallery", "math", "timeline", "imagemap", "score", "syntaxhighlight")
 _FILE_OR_CATEGORY = re.compile(rb'<namespace key="(?:6|14)"[^>]*>([^<]+)</namespace>')
 MOST_UNCLOSED = 1000
-"""Brackets of a page that are never closed: the parser's time grows with their square, from some seconds on."""
+"""Brackets of a page that are open together: the parser's time grows with their square, from some seconds on."""
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 
 
@@ -69,9 +70,17 @@ def _article(path: Path, page: Gathered, namespaces: Set[str]) -> Document:
         return name, LeftOut("other_namespace", page.bytes)
     if element.find("redirect") is not None:
         return name, LeftOut("redirect", page.bytes)
-    if max(text.count("{") - text.count("}"), text.count("[") - text.count("]")) > MOST_UNCLOSED:
+    if max(most_open(text, brackets) for brackets in ("{}", "[]")) > MOST_UNCLOSED:
         return name, Unreadable("unclosed_markup", page.bytes, page.offset)
     return name, f"{title}\n{plain_text(text, namespaces)}"
+
+
+def most_open(text: str, brackets: str) -> int:
+    """The largest number of brackets of a kind, `{}`, that are open together; one too many that closes counts nothing."""
+    code = np.frombuffer(text.encode(), np.uint8)
+    steps = (code == ord(brackets[0])).astype(np.int64) - (code == ord(brackets[1]))
+    height = np.concatenate([[0], np.cumsum(steps)])
+    return int((height - np.minimum.accumulate(height)).max())
 
 
 def plain_text(wikitext: str, namespaces: Set[str] = frozenset()) -> str:

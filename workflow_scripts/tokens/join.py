@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with one_message(f"tokens of {arguments.out_dir.name}"):
         identity = {
-            "shards": {"/".join([*shard.parts[-3:-1], shard.stem]): sha256(shard) for shard in arguments.shards},
+            "shards": [["/".join([*shard.parts[-3:-1], shard.stem]), sha256(shard)] for shard in arguments.shards],
             "tokenizer": sha256(arguments.tokenizer),
             "code": code_hash("workflow_scripts.tokens.join"),
         }
