@@ -44,12 +44,20 @@ def test_every_kind_is_named_by_a_path_and_may_set_a_limit(kind):
         ({"kind": "hub", "name": "allenai/c4"}, "corpora.english.books.revision: the commit of 'allenai/c4' is needed"),
         ({"kind": "hub", "name": "allenai/c4", "revision": "main"}, "corpora.english.books.revision: "),
         ({"kind": "oscar", "path": "x", "set_aside": 1.5}, "corpora.english.books.set_aside: "),
+        ({"kind": "oscar", "path": "x", "language": "nb"}, "language 'nb': texts are told apart in af, ar, as, "),
+        ({"kind": "oscar", "path": "x", "language": "German"}, "corpora.english.books.language: "),
     ],
 )
 def test_a_mistake_is_answered_with_the_key_and_what_is_allowed(given, message):
     with pytest.raises(ConfigurationError) as error:
         parse(given)
     assert message in str(error.value)
+
+
+def test_a_language_that_no_filter_needs_to_know_may_be_stated():
+    """OSCAR's own word for it is enough: `ceb` is one of its 151."""
+    oscar = {"kind": "oscar", "path": "x", "language": "ceb", "filters": {"other_language": False}}
+    assert parse(oscar).corpora["english"]["books"].language == "ceb"
 
 
 @pytest.mark.parametrize("budget", ["2e9", "2.0e9", "2000000000", "2_000_000_000"])

@@ -6,7 +6,8 @@ from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from resiliparse.parse.lang import supported_langs
 
 from workflow_scripts.corpora.filters import NAMES, filters_of
 from workflow_scripts.strict import Strict
@@ -23,7 +24,7 @@ def _whole(value: Any) -> Any:
 
 CODE_READERS = ("python", "cpp", "cuda", "javascript", "typescript")
 """Readers of packages (`packages.py`) whose documents are files of code."""
-Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
 
 class AnySource(Strict):
@@ -79,6 +80,16 @@ class ReadSource(AnySource):
     """Largest share of the records that may be broken; the step stops beyond it."""
     language: Language | None = None
     """ISO 639-1: documents in another language are dropped (`other_language`): `de`, `zh`, ..."""
+
+    @model_validator(mode="after")
+    def _language_is_told_apart(self) -> ReadSource:
+        known = supported_langs()
+        if self.language is not None and "other_language" in self.filter_names and self.language not in known:
+            raise ValueError(
+                f"language {self.language!r}: texts are told apart in {', '.join(sorted(known))}; take one of these, or "
+                "switch the filter off: `filters: {other_language: false}`"
+            )
+        return self
 
 
 class HubSource(ReadSource):
