@@ -199,6 +199,17 @@ def test_the_marked_gap_is_the_smallest_cell_of_the_fit(laws_folder: Path) -> No
     assert f"= 6k + {count(cell['d_t'])} = {count(cell['d_e'])}" in title
 
 
+def test_a_source_with_higher_losses_than_the_first_is_drawn_whole(make_laws: Callable[..., Path]) -> None:
+    """Names at the ends of the first source's lines once fixed the limits that all share."""
+    runs = two_sources()
+    worse = (runs["init"] == "german") & (runs["arm"] == "zero_shot")
+    runs.loc[worse, "test_loss"] += 3
+    laws = Laws(make_laws(runs=runs))
+    height = runs[worse & (runs["size"] == laws.middle_size)]["test_loss"].mean()
+    for axes in effective_data.draw(laws, "python").axes:
+        assert axes.get_ylim()[0] < height < axes.get_ylim()[1]
+
+
 def test_a_missing_column_is_named(laws_folder: Path, tmp_path: Path) -> None:
     pd.read_parquet(laws_folder / "runs.parquet").drop(columns="test_loss").to_parquet(tmp_path / "runs.parquet")
     for name in ("effective_data.parquet", "scratch_curves.parquet", "transfer_law.json"):

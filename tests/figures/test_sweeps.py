@@ -82,6 +82,18 @@ def test_the_figure_shows_both_arms_over_the_recipes_own_value(judged: Callable[
             np.testing.assert_allclose(line.get_ydata(), np.minimum(expected, 0.3), atol=1e-12)
 
 
+def test_constants_that_matter_more_than_the_first_are_drawn_whole() -> None:
+    """Dropout's valley once fixed the limits for all: the gain by more weight decay lay below the panel."""
+    place = {"source": None, "size": "25k", "n_params": 24_576, "d_chars": 6_000}
+    small = {**place, "constant": "dropout", "own": 0.0, "losses": {"0": 3.0, "0.1": 3.01}}
+    large = {**place, "constant": "weight_decay", "own": 0.1, "losses": {"0.1": 3.0, "1": 2.8, "0.01": 3.2}}
+    cells = [{**cell, "arm": arm} for cell in (small, large) for arm in ("scratch", "finetune")]
+    for axes in draw({"cells": cells}).axes:
+        low, high = axes.get_ylim()
+        assert low < -0.2
+        assert high > 0.2
+
+
 def test_values_that_hold_0_are_drawn_without_logarithms() -> None:
     losses = {"0": 3.0, "0.1": 2.9, "0.2": 3.1}
     place = {"constant": "dropout", "own": 0.0, "losses": losses, "size": "25k", "n_params": 24_576, "d_chars": 6_000}

@@ -34,14 +34,18 @@ def draw(laws: Laws, target: str) -> Figure:
     """Test loss against data, from scratch and fine-tuned, at the middle size of the ladder; the gap is D_T."""
     size = laws.middle_size
     figure, rows = style.panels(len(laws.sources), right=0.95)
+    ends = {}
     for (axes,), source in zip(rows, laws.sources, strict=True):
-        _panel(axes, laws, source, target, size)
+        ends[axes] = _panel(axes, laws, source, target, size)
         axes.set_ylabel(f"{title_of(target)} test loss (nats per token)")
+    for axes, labels in ends.items():  # the shared limits stand only now
+        style.label_ends(axes, labels)
     style.footnote(figure, [NOTE])
     return figure
 
 
-def _panel(axes: Axes, laws: Laws, source: str, target: str, size: str) -> None:
+def _panel(axes: Axes, laws: Laws, source: str, target: str, size: str) -> list[End]:
+    """Draws one source; returns the names of its lines."""
     scratch = _of_size(laws.arm("scratch", "scratch"), size)
     finetuned = _of_size(laws.arm("finetune", source), size)
     n_params = finetuned["n_params"].iloc[0]
@@ -67,9 +71,9 @@ def _panel(axes: Axes, laws: Laws, source: str, target: str, size: str) -> None:
     if len(zero_shot):
         axes.axhline(zero_shot.mean(), color=style.MUTED, linewidth=0.8, dashes=(6, 3))
         ends.append(End(axes.get_xlim()[1], zero_shot.mean(), "zero-shot", style.MUTED))
-    style.label_ends(axes, ends)
     title = f"{title_of(source)} → {title_of(target)} at N = {size}"
     axes.set_title(f"{title}\n{_mark_gap(axes, cell, mean, float(scratch['test_loss'].max()))}")
+    return ends
 
 
 def _of_size(table: pd.DataFrame, size: str) -> pd.DataFrame:

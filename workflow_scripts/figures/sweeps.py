@@ -30,16 +30,16 @@ def draw(sweeps: Mapping[str, Any]) -> Figure:
     """Loss against the value, as the difference to that at the recipe's own; a row a constant, a column an arm."""
     constants = sorted({cell["constant"] for cell in sweeps["cells"]})
     figure, rows = style.panels(len(constants), columns=2, height=2.6, right=0.95)
+    ends = {}
     for pair, constant in zip(rows, constants, strict=True):
-        ends = {}
         for axes, (arm, name) in zip(pair, ARMS.items(), strict=True):
             cells = [cell for cell in sweeps["cells"] if (cell["constant"], cell["arm"]) == (constant, arm)]
             ends[axes] = _lines(axes, cells)
             axes.set_title(name)
             axes.set_xlabel(title_of(constant).lower())
         pair[0].set_ylabel("test loss over the recipe's\n(nats per token)")
-        for axes, labels in ends.items():
-            style.label_ends(axes, labels, head="N, $D$")
+    for axes, labels in ends.items():  # the shared limits stand only now
+        style.label_ends(axes, labels, head="N, $D$")
     style.footnote(
         figure,
         [
