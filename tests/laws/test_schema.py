@@ -133,6 +133,7 @@ def test_how_a_run_was_trained_can_be_told_from_its_record(rows, records):
         windows_of_set = record["data"]["tokens"] // specification["model"]["n_ctx"]
         epochs = 1 if arm == "pretrain" else recipe.budget_epochs
         planned = int(epochs * windows_of_set / recipe.batch_sequences)
-        last = recipe.learning_rate_at(one["n_params"], outcome["steps"] - 1, planned)
-        assert last == one["learning_rate"] == recipe.peak_learning_rate(N)
+        assert recipe.share_of_peak(outcome["steps"] - 1, planned) == 1
+        assert one["learning_rate"] == recipe.peak_learning_rate(one["n_params"], record["data"]["tokens"])
+        assert record["weight_decay"] == recipe.weight_decay_of(one["n_params"], record["data"]["tokens"])
         assert (one["seed"], one["trainable"], one["status"]) == (0, "all", "ok")

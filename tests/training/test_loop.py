@@ -27,7 +27,7 @@ class Interrupted:
     """Batches that end the process when a certain step is asked for."""
 
     def __init__(self, batches, at):
-        self.batches, self.at, self.windows = batches, at, batches.windows
+        self.batches, self.at, self.windows, self.length = batches, at, batches.windows, batches.length
         self.first = None
 
     def __getitem__(self, step):

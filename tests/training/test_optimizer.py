@@ -20,9 +20,9 @@ def set_gradients(parameters, step, size):
 
 @pytest.mark.parametrize("size", [0.01, 1.0, 100.0], ids=["small", "about the clip", "clipped"])
 def test_it_makes_the_updates_of_torch(size):
-    recipe = RECIPE.model_copy(update={"weight_decay": 0.3, "gradient_clip": 2.0})
+    recipe = RECIPE.model_copy(update={"gradient_clip": 2.0})
     ours, theirs = weights(), weights()
-    optimizer = AdamW(ours, recipe)
+    optimizer = AdamW(ours, recipe, 0.3)
     betas = (recipe.beta_1, recipe.beta_2)
     groups = [{"params": [theirs[0], theirs[2]], "weight_decay": 0.3}, {"params": [theirs[1]], "weight_decay": 0.0}]
     reference = torch.optim.AdamW(groups, betas=betas)
@@ -44,7 +44,7 @@ def test_it_makes_the_updates_of_torch(size):
 
 def test_an_unsound_step_changes_nothing():
     parameters = weights()
-    optimizer = AdamW(parameters, RECIPE)
+    optimizer = AdamW(parameters, RECIPE, 0.1)
     set_gradients(parameters, 0, 1.0)
     optimizer.step(0.1, optimizer.gradient_norm(), torch.ones(()))
     before = [parameter.clone() for parameter in parameters]

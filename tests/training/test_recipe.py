@@ -24,18 +24,16 @@ def test_the_average_weighs_step_t_by_a_power_of_t(steps, power):
 
 
 def test_warm_up_ends_and_the_rate_stays():
-    peak = RECIPE.learning_rate_at(1536, 10**6, 10**7)
-    assert peak == pytest.approx(RECIPE.learning_rate)
-    assert RECIPE.learning_rate_at(1536, 0, 10**7) == pytest.approx(peak / RECIPE.warmup_steps)
-    assert RECIPE.learning_rate_at(1536, RECIPE.warmup_steps, 10**7) == peak
-    assert RECIPE.learning_rate_at(15360, 10**6, 10**7) < peak
+    assert RECIPE.share_of_peak(10**6, 10**7) == 1
+    assert RECIPE.share_of_peak(0, 10**7) == pytest.approx(1 / RECIPE.warmup_steps)
+    assert RECIPE.share_of_peak(RECIPE.warmup_steps, 10**7) == 1
 
 
 def test_schedules_end_where_they_say():
     rates = {}
     for schedule in ("averaged", "cosine", "warmup_stable_decay"):
         recipe = RECIPE.model_copy(update={"schedule": schedule})
-        rates[schedule] = [recipe.learning_rate_at(1536, step, 1000) / RECIPE.learning_rate for step in range(1000)]
+        rates[schedule] = [recipe.share_of_peak(step, 1000) for step in range(1000)]
         assert rates[schedule][20] == pytest.approx(1, abs=0.01)
         assert (recipe.averaging_weight(500) == 1) == (schedule != "averaged"), (
             "the others judge the weights themselves"
@@ -95,3 +93,19 @@ def test_the_arms_differ_in_their_initial_weights_only():
             assert initial["recipe"] == ours["recipe"]
             compared += 1
     assert compared > 50
+
+
+def test_rate_and_weight_decay_are_powers_of_size_and_data_alike_in_both_arms():
+    """Functions of N and the tokens of the data set alone, so a run from scratch and a fine-tuned one share them."""
+    decay = {"weight_decay": 0.8, "weight_decay_n_exponent": 0.5, "weight_decay_d_exponent": -0.5}
+    rate = {"learning_rate": 0.01, "learning_rate_exponent": -0.5, "learning_rate_d_exponent": 0.25}
+    recipe = RECIPE.model_copy(update={"reference_tokens": 10_000, **decay, **rate})
+    n_params = recipe.reference_n_params
+    assert recipe.peak_learning_rate(n_params, 10_000) == 0.01
+    assert recipe.peak_learning_rate(4 * n_params, 160_000) == pytest.approx(0.01)
+    assert recipe.peak_learning_rate(4 * n_params, 10_000) == pytest.approx(0.005)
+    assert recipe.weight_decay_of(n_params, 10_000) == 0.8
+    assert recipe.weight_decay_of(4 * n_params, 10_000) == pytest.approx(1.6)
+    assert recipe.weight_decay_of(n_params, 40_000) == pytest.approx(0.4)
+    assert RECIPE.weight_decay_of(1, 1) == RECIPE.weight_decay, "without exponents it is one for all"
+    assert RECIPE.peak_learning_rate(n_params, 1) == RECIPE.peak_learning_rate(n_params, 10**9)

@@ -152,7 +152,7 @@ def test_a_schedule_ends_with_the_run_it_belongs_to(make_task, monkeypatch):
     trainer = Trainer(task, ALONE)
     while trainer.progress.step < task.planned_steps:
         trainer.train_step()
-    peak = task.recipe.peak_learning_rate(1536)
+    peak = task.recipe.peak_learning_rate(1536, task.batches.length)
     assert len(rates) == task.batches.windows // task.recipe.batch_sequences
     assert max(rates) > 0.95 * peak
     assert rates[-1] == pytest.approx(0.1 * peak, rel=0.1)

@@ -63,10 +63,11 @@ class Cell:
 
         Raises Preempted if `stop_requested` says so.
         """
-        data = self.training_set()
+        data, n_params = self.training_set(), self.shape.parameter_counts()["body"]
         record: dict[str, Any] = {
             "parameters": self.shape.parameter_counts(),
-            "learning_rate": self.recipe.peak_learning_rate(self.shape.parameter_counts()["body"]),
+            "learning_rate": self.recipe.peak_learning_rate(n_params, len(data.tokens)) if data else None,
+            "weight_decay": self.recipe.weight_decay_of(n_params, len(data.tokens)) if data else None,
             "data": {
                 "characters": data.characters if data else 0,
                 "bytes": data.bytes if data else 0,

@@ -7,10 +7,9 @@ weights, and in that pre-training is one pass over its data and has no patience.
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,11 +114,13 @@ class Trainer:
         pairs = zip(self.model.parameters(), self.averaged.parameters(), strict=True)
         trained = [(parameter, average) for parameter, average in pairs if parameter.requires_grad]
         self.parameters, self.averages = map(list, zip(*trained, strict=True))
-        self.optimizer = AdamW(self.parameters, task.recipe)
+        n_params = task.shape.parameter_counts()["body"]
+        self.peak_learning_rate = task.recipe.peak_learning_rate(n_params, task.batches.length)
+        decay = task.recipe.weight_decay_of(n_params, task.batches.length)
+        self.optimizer = AdamW(self.parameters, task.recipe, decay)
         self.best = self._copy_of_average()
         self.progress = Progress()
         self.interval = self._empty_interval()
-        self.n_params = task.shape.parameter_counts()["body"]
 
     def _copy_of_average(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in whole(self.averaged.state_dict()).items()}
@@ -139,8 +140,7 @@ class Trainer:
         loss = self._gradient(self.task.batches[progress.step])
         norm = self.optimizer.gradient_norm()
         sound = self.interval["sound"].mul_(torch.isfinite(loss + norm))
-        rate = recipe.learning_rate_at(self.n_params, progress.step, self.task.planned_steps)
-        self.optimizer.step(rate, norm, sound)
+        self.optimizer.step(self._learning_rate_at(progress.step), norm, sound)
         progress.step += 1
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.parameters, recipe.averaging_weight(progress.step))
@@ -150,23 +150,26 @@ class Trainer:
             self.interval["gradient_norm"] += norm
             torch.maximum(self.interval["largest_norm"], norm, out=self.interval["largest_norm"])
 
+    def _learning_rate_at(self, step: int) -> float:
+        return self.peak_learning_rate * self.task.recipe.share_of_peak(step, self.task.planned_steps)
+
     def _gradient(self, batch: np.ndarray) -> Tensor:
         """Leaves the gradient of the batch's mean loss in `.grad`, returns that loss; the batch is (B, T + 1)."""
         parts = self.placement.parts(batch)
         loss = torch.zeros((), device=self.device)
-        for part, dropout in zip(parts, self._dropout(len(batch)), strict=False):
+        for part, dropout in zip(parts, self._dropout(parts), strict=True):
             with self.placement.without_exchange(self.wrapped, last=part is parts[-1]), self._precision():
                 part_loss = self.wrapped(part[:, :-1], part[:, 1:], dropout) * (len(part) / sum(map(len, parts)))
             part_loss.backward()
             loss += part_loss.detach()
         return self.placement.mean(loss)
 
-    def _dropout(self, sequences: int) -> Iterable[Dropout | None]:
+    def _dropout(self, parts: Sequence[Tensor]) -> list[Dropout | None]:
         """Of each micro-batch of this step; None without any."""
         if not self.task.recipe.dropout:
-            return itertools.repeat(None)
+            return [None] * len(parts)
         stream = np.random.Philox(key=[self.task.seed, self.progress.step])
-        keys = self.placement.parts(stream.random_raw(sequences).view(np.int64))
+        keys = self.placement.parts(stream.random_raw(self.task.recipe.batch_sequences).view(np.int64))
         return [Dropout(self.task.recipe.dropout, part) for part in keys]
 
     def _precision(self) -> torch.autocast:
@@ -217,9 +220,9 @@ class Trainer:
         lost = int((self.interval["steps"] - self.interval["sound_steps"]).item())
         if lost:
             step, good = self.progress.step - lost, self.progress.curve[-1]
-            rate = self.task.recipe.learning_rate_at(self.n_params, step, self.task.planned_steps)
             raise TrainingFailure(
-                f"step {step}: the loss or its gradient is not finite, at learning rate {rate:.3g}; the last good "
+                f"step {step}: the loss or its gradient is not finite, at learning rate "
+                f"{self._learning_rate_at(step):.3g}; the last good "
                 f"evaluation was at step {good['step']}, validation loss {good['validation_loss']:.3f}"
             )
 

@@ -171,9 +171,11 @@ def gelu(x: Tensor) -> Tensor:
     return _Gelu.apply(x) if torch.is_grad_enabled() else _Gelu.sigmoid(x).mul_(x)
 
 
-def _chunk_rows(hidden: Tensor) -> int:
+def _chunk_rows(weight: Tensor) -> int:
     """On a CPU the probabilities of a chunk stay in the cache of a core; a GPU wants fewer and larger products."""
-    return 256 if hidden.device.type == "cpu" else 2048
+    if weight.device.type != "cpu":
+        return 2048
+    return 256 if len(weight) <= 8192 else 128
 
 
 def _softmax_in_chunks(
@@ -181,7 +183,7 @@ def _softmax_in_chunks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yields rows of softmax(hidden @ weight.T) in one buffer, which the next ones overwrite, so that no (B·T, V) tensor
     exists; fills `of_target` (n, 1) with the probabilities of the targets."""
-    n, rows = targets.shape[0], _chunk_rows(hidden)
+    n, rows = targets.shape[0], _chunk_rows(weight)
     buffer = hidden.new_empty(min(rows, n), weight.shape[0])
     for start in range(0, n, rows):
         part = slice(start, start + rows)

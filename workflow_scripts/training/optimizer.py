@@ -20,8 +20,8 @@ EPSILON = 1e-8
 class AdamW:
     """Moments of the gradients of `parameters`; matrices and embeddings decay, norms and biases do not."""
 
-    def __init__(self, parameters: list[Tensor], recipe: Recipe) -> None:
-        self.parameters, self.recipe = parameters, recipe
+    def __init__(self, parameters: list[Tensor], recipe: Recipe, weight_decay: float) -> None:
+        self.parameters, self.recipe, self.weight_decay = parameters, recipe, weight_decay
         self.updates = torch.zeros((), device=parameters[0].device)
         self.first = [torch.zeros_like(parameter) for parameter in parameters]
         self.second = [torch.zeros_like(parameter) for parameter in parameters]
@@ -61,7 +61,7 @@ class AdamW:
         """Weight decay -> numbers of the weights that it applies to."""
         chosen: dict[float, list[int]] = {}
         for i, parameter in enumerate(self.parameters):
-            chosen.setdefault(self.recipe.weight_decay if parameter.dim() == 2 else 0.0, []).append(i)
+            chosen.setdefault(self.weight_decay if parameter.dim() == 2 else 0.0, []).append(i)
         return chosen
 
     def state(self) -> dict[str, Any]:

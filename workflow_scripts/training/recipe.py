@@ -24,10 +24,13 @@ class Recipe(BaseModel):
     batch_sequences: int = Field(gt=0)
     """Sequences of n_ctx tokens a step, the same for every D: small enough for the smallest set."""
     learning_rate: float = Field(gt=0)
-    """AdamW's, for a model of `reference_n_params` parameters."""
+    """AdamW's, for `reference_n_params` parameters and a data set of `reference_tokens` tokens."""
     reference_n_params: int = Field(gt=0)
+    reference_tokens: int = Field(1, gt=0)
     learning_rate_exponent: float = Field(le=0)
-    """Power of N / reference_n_params in the learning rate of a model of N parameters."""
+    """Power of N / reference_n_params in the learning rate."""
+    learning_rate_d_exponent: float = 0.0
+    """Power of the data set's tokens over `reference_tokens` in the learning rate."""
     schedule: Literal["averaged", "cosine", "warmup_stable_decay"] = "averaged"
     """`averaged`: a constant rate; the weights that are judged are an average over the run's tail.  It stands in for a
     cool-down whose length would have to be known beforehand, so one run serves early stopping and its whole curve
@@ -38,7 +41,12 @@ class Recipe(BaseModel):
     beta_1: float = Field(0.9, ge=0, lt=1)
     beta_2: float = Field(0.95, ge=0, lt=1)
     weight_decay: float = Field(ge=0)
-    """Applied to matrices and embeddings, not to norms and biases."""
+    """Likewise; of matrices and embeddings, not of norms and biases."""
+    weight_decay_n_exponent: float = 0.0
+    """Power of N / reference_n_params in the weight decay."""
+    weight_decay_d_exponent: float = 0.0
+    """Power of the data set's tokens over `reference_tokens` in the weight decay.  Less data wants more of it: at -1 the time
+    over which AdamW averages its updates is as many epochs for all (Wang & Aitchison 2024, 2405.13698)."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the entries left out, while training, of the embeddings and of what each attention and MLP adds to them:
     GPT-2's, but that attention weights stay.  A step takes a quarter longer with it."""
@@ -62,18 +70,24 @@ class Recipe(BaseModel):
     budget_epochs: float = Field(gt=0)
     """Where a run ends even with patience left; it is then marked `hit_budget`."""
 
-    def peak_learning_rate(self, n_params: int) -> float:
-        return self.learning_rate * (n_params / self.reference_n_params) ** self.learning_rate_exponent
+    def peak_learning_rate(self, n_params: int, tokens: int) -> float:
+        """For N = `n_params` on a data set of so many tokens."""
+        size, data = n_params / self.reference_n_params, tokens / self.reference_tokens
+        return self.learning_rate * size**self.learning_rate_exponent * data**self.learning_rate_d_exponent
 
-    def learning_rate_at(self, n_params: int, step: int, planned_steps: int) -> float:
-        """Learning rate of update number `step` (from 0) of at most `planned_steps` for N = `n_params`."""
+    def weight_decay_of(self, n_params: int, tokens: int) -> float:
+        size, data = n_params / self.reference_n_params, tokens / self.reference_tokens
+        return self.weight_decay * size**self.weight_decay_n_exponent * data**self.weight_decay_d_exponent
+
+    def share_of_peak(self, step: int, planned_steps: int) -> float:
+        """Learning rate of update number `step` (from 0) of at most `planned_steps`, over the peak."""
         left = max(0.0, 1.0 - step / planned_steps)
         shape = {
             "averaged": 1.0,
             "cosine": COSINE_FLOOR + (1 - COSINE_FLOOR) * (1 - math.cos(math.pi * left)) / 2,
             "warmup_stable_decay": min(1.0, left / DECAY_SHARE),
         }[self.schedule]
-        return self.peak_learning_rate(n_params) * shape * min(1.0, (step + 1) / self.warmup_steps)
+        return shape * min(1.0, (step + 1) / self.warmup_steps)
 
     def averaging_weight(self, step: int) -> float:
         """Weight of the newest weights in the average after update number `step` (from 1)."""

@@ -81,7 +81,8 @@ def simulate(specification: Mapping[str, Any]) -> dict[str, Any]:
     steps = -int(-passes * tokens // batch_tokens)
     return {
         "parameters": counts,
-        "learning_rate": recipe.peak_learning_rate(counts["body"]),
+        "learning_rate": recipe.peak_learning_rate(counts["body"], tokens) if tokens else None,
+        "weight_decay": recipe.weight_decay_of(counts["body"], tokens) if tokens else None,
         "data": {
             "characters": characters,
             "bytes": characters,
