@@ -259,6 +259,7 @@ def test_bytes_and_published_vocabularies_need_no_corpus():
 def test_a_sweep_of_impossible_values_is_refused(sweep, message):
     with open("config/config.yaml") as file:
         config = yaml.safe_load(file)
+    config["recipe"]["learning_rate"] = 0.004
     whole = {"constant": "learning_rate", "values": [0.008, 0.002], "sizes": ["25k"], "characters": [6_000]}
     found = Experiment.parse(config | {"sweeps": [whole]}, "mine.yaml").sweep_runs
     assert list(dict.fromkeys(run.value for run in found)) == [0.002, 0.004, 0.008], "with the recipe's own"

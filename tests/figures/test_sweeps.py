@@ -31,6 +31,7 @@ INSIDE, BEYOND = 1.2, 0.02
 def judged(tmp_path: Path) -> Callable[[float, float], dict]:
     """The verdict on a sweep whose losses have their minimum at a planted factor in either arm."""
     config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8")) | {"sweeps": [SWEEP]}
+    config["recipe"]["learning_rate"] = OWN
 
     def make(scratch: float, finetune: float) -> dict:
         for run in Experiment.parse(config, "here").sweep_runs:
