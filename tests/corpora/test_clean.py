@@ -207,7 +207,7 @@ def run_rule(inputs: list[Path], source: dict) -> dict:
         literal_eval(f"({rule[1]})"),
         input=[str(path) for path in inputs],
         output=SimpleNamespace(documents="shard.parquet", counts="shard.json"),
-        params=SimpleNamespace(source=json.dumps(source)),
+        params=SimpleNamespace(source=json.dumps(source), sample_keys=""),
         wildcards=SimpleNamespace(corpus="mine", source="notes"),
         log="shard.log",
     )
@@ -215,7 +215,7 @@ def run_rule(inputs: list[Path], source: dict) -> dict:
 
 
 def test_a_shard_may_have_more_files_than_a_command_line_holds(monkeypatch):
-    """A source with a budget is one shard; 3 MB of names."""
+    """3 MB of names: a shard has at most 1,000 files, but their paths may be long."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     file = Path(f"{'a' * 96}.txt")
