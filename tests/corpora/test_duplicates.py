@@ -31,7 +31,7 @@ def test_precision_and_recall_against_exact_jaccard(tmp_path):
     for seed in range(3):
         texts = corpus_of(seed)
         write_shard(tmp_path / "a.parquet", "a", ((str(row), text) for row, text in enumerate(texts)))
-        make_fingerprints(tmp_path / "a.parquet", tmp_path)
+        make_fingerprints(tmp_path / "a.parquet", {}, tmp_path)
         (batches,) = batches_in([tmp_path / "fingerprints.arrow"])
         roots = clusters_of(batches).of(np.arange(len(texts)))
         shingled = shingles_of(pa.array(texts, pa.large_string()))

@@ -50,7 +50,7 @@ def write(corpora: Corpora, folder: Path, shard_documents: int = 1000) -> list[s
                 for parent in (path.parent, printed.parent):
                     parent.mkdir(parents=True, exist_ok=True)
                 write_shard(path, source, documents[start : start + shard_documents])
-                make_fingerprints(path, printed.parent)
+                make_fingerprints(path, {}, printed.parent)
                 (printed.parent / "fingerprints.arrow").rename(printed)
     return names
 

@@ -109,3 +109,10 @@ def test_rate_and_weight_decay_are_powers_of_size_and_data_alike_in_both_arms():
     assert recipe.weight_decay_of(n_params, 40_000) == pytest.approx(0.4)
     assert RECIPE.weight_decay_of(1, 1) == RECIPE.weight_decay, "without exponents it is one for all"
     assert RECIPE.peak_learning_rate(n_params, 1) == RECIPE.peak_learning_rate(n_params, 10**9)
+
+
+@pytest.mark.parametrize("exponent", ["learning_rate_d_exponent", "weight_decay_d_exponent"])
+def test_a_power_of_the_data_without_a_reference_is_refused(exponent):
+    """Of the bare number of tokens, 30,000 to the -0.75, it would be a two-thousandth."""
+    with pytest.raises(ValueError, match="reference_tokens is missing"):
+        type(RECIPE)(**RECIPE.model_dump() | {exponent: -0.75})

@@ -130,13 +130,30 @@ def sampled(
                 counts.drop(OVER_BUDGET, name, document.text)
 
     write_shard(candidates, "", offered())
-    for batch in read_shard(candidates):
-        for name, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True):
-            if key_of(text, source.seed) < budget.limit:
-                yield name.removeprefix("/"), Text(name, text, getattr(source, "language", None))
-            else:
-                counts.drop(OVER_BUDGET, name.removeprefix("/"), text)
+    yield from below(budget.limit, candidates, source, counts)
     candidates.unlink()
+
+
+def below(limit: int, shard: Path, source: Source, counts: Counts) -> Iterator[tuple[str, Text]]:
+    """The documents of a shard whose keys are below `limit`; the others are entered in `counts`."""
+    for batch in read_shard(shard):
+        for place, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True):
+            name = place.partition("/")[2]  # of `<source>/<name>`
+            if key_of(text, source.seed) < limit:
+                yield name, Text(name, text, getattr(source, "language", None))
+            else:
+                counts.drop(OVER_BUDGET, name, text)
+
+
+def write_kept(path: Path, name: str, documents: Iterable[tuple[str, Text]], source: Source, counts: Counts) -> None:
+    """Writes the documents as a shard of the source called `name`, and enters them in `counts`."""
+
+    def kept() -> Iterator[tuple[str, str]]:
+        for place, document in documents:
+            counts.keep(document.text, None if source.is_code else document.language)
+            yield place, document.text
+
+    write_shard(path, name, kept())
 
 
 def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path, *, with_keys: bool = False) -> None:
@@ -149,13 +166,7 @@ def make_shard(source: Source, name: str, inputs: Sequence[Input], folder: Path,
     budget = None if source.characters is None else Budget(source.characters)
     if budget:
         documents = sampled(documents, source, budget, folder, counts)
-
-    def kept() -> Iterator[tuple[str, str]]:
-        for place, document in documents:
-            counts.keep(document.text, None if source.is_code else document.language)
-            yield place, document.text
-
-    write_shard(folder / "documents.parquet", name, kept())
+    write_kept(folder / "documents.parquet", name, documents, source, counts)
     for given in inputs:
         given.check()
     if budget and with_keys:

@@ -4,7 +4,7 @@ python -m workflow_scripts.corpora.fingerprint --documents SHARD.parquet --out S
 
 An Arrow file in batches of at most 65,536 documents, each read alone.  A row a document: `id`, `characters`, `bytes`, `digest`
 (equal where documents are the same but for white space), `signature` (MinHash), `sampled` (shingles for passages).
-The schema's metadata names the documents that the file was made of by their SHA-256.
+The schema's metadata names what the file was made of: hashes of documents and code.
 The columns `key_00`, ... hold the keys of a band of the signature, the last one those of the digest, **in ascending
 order**, and `row_00`, ... the rows that they belong to, so that a range of keys is a slice.
 """
@@ -12,7 +12,7 @@ order**, and `row_00`, ... the rows that they belong to, so that a range of keys
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,9 +93,9 @@ def _values(batch: pa.RecordBatch, column: str, dtype: type) -> np.ndarray:
     return flat.reshape(-1, width).view(dtype)
 
 
-def make_fingerprints(documents: Path, folder: Path) -> None:
+def make_fingerprints(documents: Path, identity: Mapping[str, str], folder: Path) -> None:
     """Writes `fingerprints.arrow` into `folder`."""
-    schema = SCHEMA.with_metadata({"documents_sha256": sha256(documents)})
+    schema = SCHEMA.with_metadata(dict(identity))
     with pa.OSFile(str(folder / "fingerprints.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in batches_of(documents):
             writer.write_batch(batch)
@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> None:
             "code": code_hash("workflow_scripts.corpora.fingerprint"),
         }
         outputs = {"fingerprints.arrow": arguments.out}
-        produce("fingerprints", identity, outputs, partial(make_fingerprints, arguments.documents))
+        produce("fingerprints", identity, outputs, partial(make_fingerprints, arguments.documents, identity))
 
 
 if __name__ == "__main__":

@@ -7,20 +7,16 @@ python -m workflow_scripts.corpora.sample --source '{"kind":"common_crawl",...}'
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.code_identity import code_hash
-from workflow_scripts.corpora.budget import OVER_BUDGET, key_of
-from workflow_scripts.corpora.clean import SOURCE
+from workflow_scripts.corpora.clean import SOURCE, below, write_kept
 from workflow_scripts.corpora.count import added
 from workflow_scripts.corpora.counts import Counts
-from workflow_scripts.corpora.documents import read_shard, write_shard
 from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.sources import Source
-from workflow_scripts.corpora.text import Text
 from workflow_scripts.files import read_json, sha256, write_json
 from workflow_scripts.store import produce
 
@@ -31,19 +27,7 @@ OF_KEPT = ("kept", "languages", "python")
 def make_sample(source: Source, name: str, cleaned: Path, before: dict[str, Any], limit: int, folder: Path) -> None:
     """Writes `documents.parquet` and `counts.json` into `folder`: those of `before`, less what is over the budget."""
     counts = Counts()
-    language = getattr(source, "language", None)
-
-    def sampled() -> Iterator[tuple[str, str]]:
-        for batch in read_shard(cleaned):
-            for place, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True):
-                place = place.removeprefix(f"{name}/")
-                if key_of(text, source.seed) < limit:
-                    counts.keep(text, None if source.is_code else Text(place, text, language).language)
-                    yield place, text
-                else:
-                    counts.drop(OVER_BUDGET, place, text)
-
-    write_shard(folder / "documents.parquet", name, sampled())
+    write_kept(folder / "documents.parquet", name, below(limit, cleaned, source, counts), source, counts)
     found = counts.summary()
     rest = {key: value for key, value in before.items() if key not in OF_KEPT}
     gone = {key: found[key] for key in ("dropped", "examples")}

@@ -18,7 +18,7 @@ from workflow_scripts.corpora.errors import CorpusError
 SHARD_BYTES = 256 * 2**20
 """Most bytes of a shard of several files, as they are on disk."""
 SHARD_FILES = 1000
-"""Most files of a shard: their names must fit on a command line."""
+"""Most files of a shard."""
 
 LONGEST_NAME = 120
 """Bytes of the name of a shard: with what is put around it, a file system takes 255."""

@@ -38,7 +38,7 @@ from workflow_scripts.corpora.outcomes import (
     NEAR_DUPLICATE,
     OUTCOMES,
     TEST,
-    TRAIN,
+    VALIDATION,
     Shard,
     Split,
     shards_in,
@@ -118,9 +118,11 @@ def _leaks(found: np.ndarray) -> dict[str, int]:
 def examples_of(split: Split, folder: Path) -> Iterator[dict[str, str | None]]:
     """Of each corpus and reason the dropped texts of largest digest, a uniform sample, with how they begin, and with the
     document that each is a copy of (None where it only shares a passage)."""
+    held_out = split.inside(split.target) & np.isin(split.outcome, (VALIDATION, TEST))
     for corpus in dict.fromkeys(shard.corpus for shard in split.shards):
         inside = split.inside(corpus)
-        for code in (DUPLICATE, NEAR_DUPLICATE, LEAK_BY_CLUSTER, LEAK_BY_PASSAGE):
+        originals = {DUPLICATE: inside, NEAR_DUPLICATE: inside, LEAK_BY_CLUSTER: held_out, LEAK_BY_PASSAGE: None}
+        for code, among in originals.items():
             dropped = np.flatnonzero(inside & (split.outcome == code))
             if not len(dropped):
                 continue
@@ -130,20 +132,14 @@ def examples_of(split: Split, folder: Path) -> Iterator[dict[str, str | None]]:
                     "corpus": corpus,
                     "reason": str(OUTCOMES[code][1]),
                     "id": _id_of(split, document),
-                    "copy_of": _original_of(split, document, code, inside),
+                    "copy_of": None if among is None else _original_of(split, document, among),
                     "text": _text_of(split, document, folder)[:EXAMPLE_CHARACTERS],
                 }
 
 
-def _original_of(split: Split, document: int, code: int, inside: np.ndarray) -> str | None:
-    """The first document of the same cluster: of the corpus for a duplicate, held out of the target for a leak."""
-    if code == LEAK_BY_PASSAGE:
-        return None
-    held_out = split.inside(split.target) & (split.outcome > TRAIN) & (split.outcome <= TEST)
-    return _id_of(
-        split,
-        np.flatnonzero((split.root == split.root[document]) & (held_out if code == LEAK_BY_CLUSTER else inside))[0],
-    )
+def _original_of(split: Split, document: int, among: np.ndarray) -> str:
+    """The id of the first of some documents (documents,) that is in the same cluster."""
+    return _id_of(split, np.flatnonzero((split.root == split.root[document]) & among)[0])
 
 
 def _shard_of(split: Split, document: int) -> Shard:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 COSINE_FLOOR = 0.1
 """Last learning rate of the cosine schedule over its peak (Hoffmann et al. 2022)."""
@@ -26,7 +26,8 @@ class Recipe(BaseModel):
     learning_rate: float = Field(gt=0)
     """AdamW's, for `reference_n_params` parameters and a data set of `reference_tokens` tokens."""
     reference_n_params: int = Field(gt=0)
-    reference_tokens: int = Field(1, gt=0)
+    reference_tokens: int | None = Field(None, gt=0)
+    """Needed where a power of the data is not 0."""
     learning_rate_exponent: float = Field(le=0)
     """Power of N / reference_n_params in the learning rate."""
     learning_rate_d_exponent: float = 0.0
@@ -41,7 +42,7 @@ class Recipe(BaseModel):
     beta_1: float = Field(0.9, ge=0, lt=1)
     beta_2: float = Field(0.95, ge=0, lt=1)
     weight_decay: float = Field(ge=0)
-    """Likewise; of matrices and embeddings, not of norms and biases."""
+    """AdamW's, for the same references as the learning rate; of matrices and embeddings, not of norms and biases."""
     weight_decay_n_exponent: float = 0.0
     """Power of N / reference_n_params in the weight decay."""
     weight_decay_d_exponent: float = 0.0
@@ -70,14 +71,23 @@ class Recipe(BaseModel):
     budget_epochs: float = Field(gt=0)
     """Where a run ends even with patience left; it is then marked `hit_budget`."""
 
+    @model_validator(mode="after")
+    def _powers_have_a_reference(self) -> Recipe:
+        if self.reference_tokens is None and (self.learning_rate_d_exponent or self.weight_decay_d_exponent):
+            raise ValueError("reference_tokens is missing: the powers of the data are of its tokens over that many")
+        return self
+
     def peak_learning_rate(self, n_params: int, tokens: int) -> float:
         """For N = `n_params` on a data set of so many tokens."""
-        size, data = n_params / self.reference_n_params, tokens / self.reference_tokens
+        size, data = self._over_references(n_params, tokens)
         return self.learning_rate * size**self.learning_rate_exponent * data**self.learning_rate_d_exponent
 
     def weight_decay_of(self, n_params: int, tokens: int) -> float:
-        size, data = n_params / self.reference_n_params, tokens / self.reference_tokens
+        size, data = self._over_references(n_params, tokens)
         return self.weight_decay * size**self.weight_decay_n_exponent * data**self.weight_decay_d_exponent
+
+    def _over_references(self, n_params: int, tokens: int) -> tuple[float, float]:
+        return n_params / self.reference_n_params, tokens / (self.reference_tokens or tokens)
 
     def share_of_peak(self, step: int, planned_steps: int) -> float:
         """Learning rate of update number `step` (from 0) of at most `planned_steps`, over the peak."""
