@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup, escape
 
 from workflow_scripts.experiment import ConfigurationError, Experiment
@@ -38,6 +39,7 @@ RUNS = (
     "flops",
     "flops_with_head",
     "train_seconds",
+    "evaluation_seconds",
 )
 """What the report needs of a run beside what the figures need."""
 
@@ -162,9 +164,16 @@ def training(experiment: Experiment, laws: Laws) -> str:
         f"on {count(experiment.pretrain.tokens)} tokens in one pass; fine-tuned and from-scratch runs differ in the "
         f"initial weights only, run to their best validation loss, and are judged on test text at those weights. "
         f"{frozen(experiment)}"
-        f"Together they took {report_tables.duration(runs['train_seconds'].sum())}; up to the best points they came to "
+        f"Together they took {effort(runs)}; up to the best points they came to "
         f"{number(runs['flops'].sum())} FLOPs, {number(runs['flops_with_head'].sum())} with the head."
     )
+
+
+def effort(runs: pd.DataFrame) -> str:
+    """`38 min, 9 % of it for evaluations`."""
+    seconds, evaluations = runs["train_seconds"].sum(), runs["evaluation_seconds"].sum()
+    share = f", {evaluations / seconds:.0%} of it for evaluations" if seconds else ""
+    return report_tables.duration(seconds) + share
 
 
 def frozen(experiment: Experiment) -> str:

@@ -77,6 +77,7 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
         "flops": outcome.get("flops"),
         "flops_with_head": outcome.get("flops_with_head"),
         "train_seconds": outcome.get("seconds"),
+        "evaluation_seconds": outcome.get("evaluation_seconds"),
     }
 
 

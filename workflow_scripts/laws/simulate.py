@@ -106,6 +106,7 @@ def _complete(rows: pd.DataFrame, pretrain_tokens: int) -> pd.DataFrame:
             "flops": 6.0 * rows.n_params * best_tokens,
             "flops_with_head": 6.0 * (rows.n_params + EMBEDDING_PARAMETERS) * best_tokens,
             "train_seconds": 6.0 * rows.n_params * best_tokens / 1e10,
+            "evaluation_seconds": 0.0,
             "simulated": True,
             "status": "ok",
             "failure": None,

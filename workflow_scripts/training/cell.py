@@ -135,6 +135,7 @@ class Cell:
             "flops": best_tokens * self.shape.flops_per_token(with_head=False),
             "flops_with_head": best_tokens * self.shape.flops_per_token(with_head=True),
             "seconds": progress.seconds,
+            "evaluation_seconds": progress.evaluation_seconds,
         }
 
 

@@ -76,6 +76,8 @@ class Progress:
     improved_loss: float = math.inf
     next_evaluation: int = 0
     seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    """Of `seconds`, those of the evaluations."""
     curve: list[dict[str, float | int | None]] = field(default_factory=list)
 
 
@@ -273,13 +275,19 @@ def train(
         trainer.restore(state)
     progress = trainer.progress
     started, saved = clock() - progress.seconds, clock()
-    if progress.step == 0:
+
+    def evaluate() -> None:
+        began = clock()
         trainer.evaluate()
+        progress.evaluation_seconds += clock() - began
+
+    if progress.step == 0:
+        evaluate()
     while True:
         trainer.train_step()
         stopped_by = None
         if progress.step >= progress.next_evaluation or progress.step >= task.planned_steps:
-            trainer.evaluate()
+            evaluate()
             stopped_by = trainer.stopped_by()
         progress.seconds = clock() - started
         if stopped_by:

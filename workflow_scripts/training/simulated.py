@@ -108,6 +108,7 @@ def simulate(specification: Mapping[str, Any]) -> dict[str, Any]:
             "flops": steps * batch_tokens * shape.flops_per_token(with_head=False),
             "flops_with_head": steps * batch_tokens * shape.flops_per_token(with_head=True),
             "seconds": 0.0,
+            "evaluation_seconds": 0.0,
         },
     }
 
