@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow.parquet as pq
 
 from workflow_scripts.files import read_json
 
@@ -45,10 +45,9 @@ class Corpus:
     def units(self, split: str, unit_tokens: int | None) -> np.ndarray:
         """Sampling units of a split as rows (offset, length) in tokens: whole documents, or excerpts of at most
         `unit_tokens` tokens cut from every document."""
-        documents = pd.read_parquet(
-            self.folder / "documents.parquet", columns=["token_offset", "tokens"], filters=[("split", "==", split)]
-        )
-        offsets, lengths = documents["token_offset"].to_numpy(), documents["tokens"].to_numpy()
+        columns, chosen = ["token_offset", "tokens"], [("split", "==", split)]
+        documents = pq.read_table(self.folder / "documents.parquet", columns=columns, filters=chosen)
+        offsets, lengths = (documents[column].to_numpy() for column in columns)
         if unit_tokens is not None:
             pieces = -(-lengths // unit_tokens)
             within = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)

@@ -16,8 +16,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
@@ -47,6 +45,8 @@ class Placement:
 
     def shard(self, model: nn.Module) -> nn.Module:
         if self.sharded and self.world_size > 1:
+            from torch.distributed.fsdp import fully_shard
+
             for block in model.blocks:
                 fully_shard(block)
             fully_shard(model)
@@ -91,14 +91,25 @@ class Placement:
         return bool(answer.item())
 
 
+def _is_shard(value: Any) -> bool:
+    """Importing what torch has for shards takes a third of the start of a process, so a lone one does without."""
+    if not dist.is_initialized():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(value, DTensor)
+
+
 def whole(state: Any) -> Any:
     """A nest of tensors with every shard gathered: what a checkpoint holds, whatever the number of devices."""
-    return tree_map(lambda value: value.full_tensor() if isinstance(value, DTensor) else value, state)
+    return tree_map(lambda value: value.full_tensor() if _is_shard(value) else value, state)
 
 
 def like(value: Tensor, example: Tensor) -> Tensor:
     """A whole tensor cut as `example` is."""
-    if isinstance(example, DTensor) and value.shape == example.shape:
+    if _is_shard(example) and value.shape == example.shape:
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(value.to(example.device), example.device_mesh, example.placements)
     return value
 

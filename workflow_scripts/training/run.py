@@ -21,7 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -77,7 +78,7 @@ class Runner:
             trained, record = self.compute(specification, state)
             weights = {name: tensor.contiguous() for name, tensor in trained.weights.items()}
             save_file(weights, folder / "model.safetensors")
-            pd.DataFrame(trained.progress.curve).to_parquet(folder / "curve.parquet")
+            pq.write_table(pa.Table.from_pylist(trained.progress.curve), folder / "curve.parquet")
             write_json(folder / "run.json", {"identity": identity, **record})
 
         entry = produce("runs", identity, {file: target / file for file in FILES}, make)
