@@ -102,3 +102,29 @@ def test_values_that_hold_0_are_drawn_without_logarithms() -> None:
         assert axes.get_xscale() == "linear"
         (line,) = [line for line in axes.lines if line.get_marker() != "None"]
         np.testing.assert_allclose(line.get_xydata(), [[0, 0], [0.1, -0.1], [0.2, 0.1]], atol=1e-12)
+
+
+def test_a_size_looks_alike_in_every_panel() -> None:
+    """Constants are swept at sizes of their own: the colour of one size must not be that of another one below."""
+    cells = [
+        {"constant": constant, "arm": arm, "size": f"{n}k", "n_params": 1000 * n, "d_chars": d, "own": 0.1}
+        | {"losses": {"0.05": 3.0, "0.1": 3.1}}
+        for constant, sizes, characters in (
+            ("dropout", (25, 124), (44_000,)),
+            ("learning_rate", (3, 25), (6_000, 44_000)),
+        )
+        for arm in ("scratch", "finetune")
+        for n in sizes
+        for d in characters
+    ]
+    looks: dict[str, set[tuple]] = {}
+    for axes in draw({"cells": cells, "simulated": False}).axes:
+        names = [text.get_text() for text in axes.texts if "k, " in text.get_text()]
+        drawn = [line for line in axes.lines if line.get_marker() != "None"]
+        colours = {(text.get_color(), text.get_text()) for text in axes.texts if text.get_text() in names}
+        assert len(colours) == len(drawn)
+        for line in drawn:
+            name = next(name for colour, name in colours if colour == line.get_color())
+            looks.setdefault(name.split(",")[0], set()).add((line.get_color(), line.get_marker()))
+    assert set(looks) == {"3k", "25k", "124k"}
+    assert all(len(look) == 1 for look in looks.values())

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workflow_scripts.figures import style
-from workflow_scripts.figures.style import End
+from workflow_scripts.figures.style import DataStyle, End
 from workflow_scripts.figures.words import count, title_of
 from workflow_scripts.files import read_json
 from workflow_scripts.sections import LINEAR
@@ -30,11 +30,13 @@ def draw(sweeps: Mapping[str, Any]) -> Figure:
     """Loss against the value, as the difference to that at the recipe's own; a row a constant, a column an arm."""
     constants = sorted({cell["constant"] for cell in sweeps["cells"]})
     figure, rows = style.panels(len(constants), columns=2, height=2.6, right=0.95)
+    sizes = style.data_styles(sorted({cell["n_params"] for cell in sweeps["cells"]}))
+    data = style.data_styles(sorted({cell["d_chars"] for cell in sweeps["cells"]}))
     ends = {}
     for pair, constant in zip(rows, constants, strict=True):
         for axes, (arm, name) in zip(pair, ARMS.items(), strict=True):
             cells = [cell for cell in sweeps["cells"] if (cell["constant"], cell["arm"]) == (constant, arm)]
-            ends[axes] = _lines(axes, cells)
+            ends[axes] = _lines(axes, cells, sizes, data)
             axes.set_title(name)
             axes.set_xlabel(title_of(constant).lower())
         pair[0].set_ylabel("test loss over the recipe's\n(nats per token)")
@@ -49,9 +51,10 @@ def draw(sweeps: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> list[End]:
-    sizes = style.data_styles(sorted({cell["n_params"] for cell in cells}))
-    data = sorted({cell["d_chars"] for cell in cells})
+def _lines(
+    axes: Axes, cells: Sequence[Mapping[str, Any]], sizes: Mapping[int, DataStyle], data: Mapping[int, DataStyle]
+) -> list[End]:
+    """`sizes` and `data` are those of all panels, so that a size looks alike in each."""
     ticks = sorted({float(value) for cell in cells for value in cell["losses"]})
     if cells[0]["constant"] not in LINEAR:
         axes.set_xscale("log", base=2)
@@ -61,9 +64,8 @@ def _lines(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> list[End]:
     for cell in cells:
         values = np.array([float(value) for value in cell["losses"]])
         loss = np.array(list(cell["losses"].values())) - cell["losses"].get(f"{cell['own']:g}", np.nan)
-        look, dashes = sizes[cell["n_params"]], style.DASHES[data.index(cell["d_chars"])]
-        shown = np.minimum(loss, CEILING)
-        axes.plot(values, shown, color=look.colour, linestyle=dashes, marker=look.marker)
+        look, shown = sizes[cell["n_params"]], np.minimum(loss, CEILING)
+        axes.plot(values, shown, color=look.colour, linestyle=data[cell["d_chars"]].dashes, marker=look.marker)
         ends.append(End(values[-1], float(shown[-1]), f"{cell['size']}, {count(cell['d_chars'])}", look.colour))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
