@@ -12,7 +12,7 @@ import yaml
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.sweeps import draw
 from workflow_scripts.files import read_json, write_json
-from workflow_scripts.laws.sweeps import main
+from workflow_scripts.laws.sweeps import effect_on_transfer, judge, main
 
 FACTORS = [0.25, 0.5, 1, 2, 4]
 OWN = 0.004
@@ -70,6 +70,48 @@ def test_losing_alike_in_both_arms_leaves_transfer_and_in_one_arm_alone_moves_it
     moved = np.exp(0.05 * np.log(2) ** 2 / 0.3)
     expected = [(12_000 * moved - 6_000) / 6_000, (60_000 * moved - 44_000) / 16_000]
     assert [one["d_t_ratio"] for one in judged(1.0, 2.0)["transfer"]] == pytest.approx(expected)
+
+
+def test_the_from_scratch_curve_moves_by_what_is_left_where_it_is_read() -> None:
+    """D_E is read at D_E characters: what from-scratch training leaves at D_F, in a set an eighth as large, says nothing."""
+    same = {"constant": "learning_rate", "size": "25k", "optimum_inside": True}
+    cells = [
+        {**same, "arm": "scratch", "source": None, "d_chars": d, "left": left}
+        for d, left in ((6_000, 0.06), (44_000, 0.0))
+    ]
+    cells.append({**same, "arm": "finetune", "source": "english", "d_chars": 6_000, "left": 0.0})
+    d = np.geomspace(6_000, 245_000, 8)
+    curves = pd.DataFrame({"unit": "excerpt", "n_params": 24_576, "d": d, "loss": 5 - 0.3 * np.log(d)})
+    row = {"unit": "excerpt", "source": "english", "size": "25k", "n_params": 24_576, "d_f": 6_000}
+
+    def ratio(d_e: float) -> float:
+        (found,) = effect_on_transfer(cells, pd.DataFrame([row | {"d_e": d_e}]), curves, "excerpt")
+        return found["d_t_ratio"]
+
+    assert ratio(44_000.0) == pytest.approx(1)
+    assert ratio(90_000.0) == pytest.approx(1), "beyond the largest set swept, what is left there"
+    middle = np.sqrt(6_000 * 44_000.0)
+    assert ratio(middle) == pytest.approx((middle * np.exp(-0.03 / 0.3) - 6_000) / (middle - 6_000))
+    cells[1]["optimum_inside"] = False
+    assert effect_on_transfer(cells, pd.DataFrame([row | {"d_e": middle}]), curves, "excerpt") == []
+
+
+def test_a_seed_that_fails_at_every_value_is_not_passed_over() -> None:
+    place = {
+        "constant": "learning_rate",
+        "own": 0.1,
+        "arm": "scratch",
+        "source": None,
+        "size": "25k",
+        "n_params": 24_576,
+    }
+    runs = [
+        place | {"d_chars": 6_000, "value": value, "seed": seed, "test_loss": 3.0 if seed == 0 else np.nan}
+        for value in (0.05, 0.1, 0.2)
+        for seed in (0, 1)
+    ]
+    with pytest.raises(SystemExit, match="a run failed at every value"):
+        judge(pd.DataFrame(runs))
 
 
 def test_the_figure_shows_both_arms_over_the_recipes_own_value(judged: Callable[[float, float], dict]) -> None:

@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.training.conftest import RECIPE, SHAPE, write_tokens
 from workflow_scripts.files import read_json
+from workflow_scripts.training.cell import Cell
 from workflow_scripts.training.data import Batches
 from workflow_scripts.training.run import PREEMPTED, main
 
@@ -53,3 +56,42 @@ def test_a_job_that_is_asked_to_stop_leaves_with_its_own_code_and_goes_on(job, m
     assert job("stopped") == whole
     assert "going on from its checkpoint" in capsys.readouterr().err
     assert signal.getsignal(number) == signal.SIG_DFL, "outside of training the signal ends the process as ever"
+
+
+def test_a_request_to_stop_while_a_run_is_measured_ends_the_job_after_it(tmp_path, monkeypatch, capsys):
+    """A scheduler that asks only once and then kills would else find the next run half done."""
+    write_tokens(tmp_path / "tokens" / "corpus")
+    monkeypatch.chdir(tmp_path)
+    measure = Cell._measure
+
+    def signalled(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return measure(*arguments)
+
+    monkeypatch.setattr(Cell, "_measure", signalled)
+    runs = {"runs/first": SPECIFICATION, "runs/second": SPECIFICATION | {"seed": 1}}
+    command = ["--runs", json.dumps(runs), "--tokens", "tokens", "--out", "cells.json"]
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == PREEMPTED
+    assert "asked to stop before runs/second" in capsys.readouterr().err
+    assert Path("runs/first/run.json").exists()
+    assert not Path("runs/second").exists()
+    with pytest.raises(SystemExit):
+        main(["--runs", json.dumps(runs | {"runs/third": SPECIFICATION | {"seed": 2}}), *command[2:]])
+    monkeypatch.setattr(Cell, "_measure", measure)
+    main(command)
+    assert list(read_json("cells.json")) == list(runs)
+
+
+def test_every_curve_has_the_same_columns(tmp_path, monkeypatch):
+    """A run without 20 steps between two evaluations has no gradient noise, one without a step no row."""
+    write_tokens(tmp_path / "tokens" / "corpus")
+    monkeypatch.chdir(tmp_path)
+    none = SPECIFICATION | {"data": SPECIFICATION["data"] | {"characters": 0}}
+    main(["--runs", json.dumps({"a": SPECIFICATION}), "--tokens", "tokens", "--out", "a.json"])
+    main(["--runs", json.dumps({"b": none}), "--tokens", "tokens", "--out", "b.json", "--initial", "a"])
+    some, empty = (pq.read_table(f"{run}/curve.parquet") for run in "ab")
+    assert some.schema == empty.schema
+    assert len(some) > 3
+    assert len(empty) == 0

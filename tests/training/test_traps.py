@@ -101,12 +101,17 @@ def test_the_time_of_a_run_is_a_duration(make_task, tmp_path):
     """litgpt divided tokens by a timestamp; and the hours between a kill and its resumption are no work."""
     task, now = make_task(recipe={"budget_epochs": SHORT}), 1_700_000_000
     whole = train(task, tmp_path / "whole", ALONE, 10**9, clock=itertools.count(now).__next__).progress
-    assert 2 * whole.step <= whole.seconds <= 2 * whole.step + 4, "two looks at the clock a step, a second each"
+    looks = 2 * whole.step + 2 * len(whole.curve)
+    assert whole.seconds == pytest.approx(looks, abs=4), (
+        "two looks at the clock a step and an evaluation, a second each"
+    )
+    assert whole.evaluation_seconds == len(whole.curve)
     broken = vary(task, batches=Interrupted(task.batches, 20))
     with pytest.raises(Killed):
         train(broken, tmp_path / "state", ALONE, 0, clock=itertools.count(now).__next__)
     resumed = train(task, tmp_path / "state", ALONE, 10**9, clock=itertools.count(now + 86_400).__next__).progress
     assert resumed.seconds == pytest.approx(whole.seconds, abs=25), "saving after each of 20 steps takes a look more"
+    assert resumed.evaluation_seconds == whole.evaluation_seconds
 
 
 def test_the_speed_of_a_step_is_measured_by_a_fake_clock(monkeypatch):

@@ -64,7 +64,7 @@ def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
     0 is an end of what is possible, not of the sweep alone.  Raises SystemExit if no value is left whose runs all ended
     well.
     """
-    by_value = runs.pivot_table(index="value", columns="seed", values="test_loss").dropna()
+    by_value = runs.pivot(index="value", columns="seed", values="test_loss").dropna()
     if by_value.empty:
         cell = ", ".join(f"{name} {runs[name].iloc[0]}" for name in CELL if runs[name].notna().all())
         raise SystemExit(
@@ -114,18 +114,32 @@ def verdict(cell: dict[str, Any], limit: float) -> str:
     return "negligible" if cell["optimum_inside"] else "undecided"
 
 
+def left_at(d: float, cells: list[dict[str, Any]]) -> float | None:
+    """What the rule leaves at `d` characters, linear in ln D between the swept cells around it, beyond the last as there.
+
+    None where one of the two is not known, or there is none.
+    """
+    cells = sorted(cells, key=lambda cell: cell["d_chars"])
+    below, above = ([c for c in cells if c["d_chars"] <= d], [c for c in cells if c["d_chars"] >= d])
+    around = [*below[-1:], *above[:1]]
+    if not around or any(cell["left"] is None or not cell["optimum_inside"] for cell in around):
+        return None
+    return float(np.interp(np.log(d), np.log([c["d_chars"] for c in around]), [c["left"] for c in around]))
+
+
 def effect_on_transfer(
     cells: list[dict[str, Any]], effective: pd.DataFrame, curves: pd.DataFrame, unit: str
 ) -> list[dict]:
     """D_T on the sampling unit of the sweeps, if each arm had its own optimum, over D_T as it is; where both were seen.
 
     A lower fine-tuned loss moves D_E along the from-scratch curve, a lower from-scratch curve moves it back:
-    ln D_E' = ln D_E + (left_finetune - left_scratch) / slope, slope = -dL / dln D of a line through that curve.
+    ln D_E' = ln D_E + (left_finetune(D_F) - left_scratch(D_E)) / slope, slope = -dL / dln D of a line through that curve.
     """
     found = []
-    scratch = {(c["constant"], c["size"], c["d_chars"]): c for c in cells if c["arm"] == "scratch"}
     for tuned in (cell for cell in cells if cell["arm"] == "finetune"):
-        twin = scratch.get((tuned["constant"], tuned["size"], tuned["d_chars"]))
+        same = [
+            c for c in cells if (c["arm"], c["constant"], c["size"]) == ("scratch", tuned["constant"], tuned["size"])
+        ]
         rows = effective[
             (effective.unit == unit)
             & (effective.source == tuned["source"])
@@ -133,14 +147,15 @@ def effect_on_transfer(
             & (effective.d_f == tuned["d_chars"])
             & effective.d_e.notna()
         ]
-        if twin is None or rows.empty or None in (tuned["left"], twin["left"]):
-            continue
-        if not (tuned["optimum_inside"] and twin["optimum_inside"]):
+        if rows.empty or tuned["left"] is None or not tuned["optimum_inside"]:
             continue
         cell = rows.iloc[0]
+        scratch_left = left_at(cell.d_e, same)
+        if scratch_left is None:
+            continue
         curve = curves[(curves.unit == cell.unit) & (curves.n_params == cell.n_params)].sort_values("d")
         slope = -np.polyfit(np.log(curve.d), curve.loss, 1)[0]
-        moved = cell.d_e * np.exp((tuned["left"] - twin["left"]) / slope)
+        moved = cell.d_e * np.exp((tuned["left"] - scratch_left) / slope)
         place = {key: tuned[key] for key in ("constant", "source", "size", "d_chars")}
         found.append({**place, "d_e": float(cell.d_e), "d_t_ratio": float((moved - cell.d_f) / (cell.d_e - cell.d_f))})
     return found

@@ -42,7 +42,10 @@ ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": 
 
 
 def measure(experiment: Experiment, size: str) -> dict[str, float]:
-    """Seconds a step and an evaluated token, and the largest memory (MB) of a process that trains this size."""
+    """Seconds a step and an evaluated token, and the largest memory (MB) of a process that trains this size.
+
+    The memory is that of a few random tokens, and what the largest data set of the experiment takes.
+    """
     import torch
 
     from workflow_scripts.training.data import Batches
@@ -56,7 +59,9 @@ def measure(experiment: Experiment, size: str) -> dict[str, float]:
     windows = random.integers(shape.vocab_size, size=(16, shape.n_ctx + 1))
     batches = Batches(tokens, shape.n_ctx, recipe.batch_sequences, 0)
     with device(experiment.gpu) as chosen:
-        trainer = Trainer(Task(shape, recipe, 0, batches, windows), Placement(chosen))
+        trainer = Trainer(
+            Task(shape, recipe, 0, batches, windows), Placement(chosen, micro_batch=experiment.micro_batch)
+        )
 
         def seconds(work: Callable[[], Any]) -> float:
             """Mean time of `work`, with what it left running on the device."""
@@ -72,7 +77,8 @@ def measure(experiment: Experiment, size: str) -> dict[str, float]:
         step = seconds(trainer.train_step)
         evaluated = seconds(lambda: held_out_loss(trainer.averaged, windows, chosen)) / windows[:, 1:].size
         trainer.state()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    data = published.HOST_TOKEN_BYTES * published.largest_set(experiment, QUICKSTART) / 1e6
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + data
     return {"seconds_per_step": step, "seconds_per_evaluated_token": evaluated, "memory_mb": memory}
 
 

@@ -37,7 +37,7 @@ class TrainingFailure(RuntimeError):
 
 
 class Preempted(Exception):
-    """The run was asked to stop; it has saved a checkpoint and will go on from there."""
+    """The process was asked to stop.  Nothing is lost: started again, it goes on."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Progress:
     next_evaluation: int = 0
     seconds: float = 0.0
     evaluation_seconds: float = 0.0
-    """Of `seconds`, those of the evaluations."""
+    """Of `seconds`, those of the evaluations, the gradient noise included that is measured there.  A GPU works on: what an
+    evaluation has to wait for counts there."""
     curve: list[dict[str, float | int | None]] = field(default_factory=list)
 
 
@@ -273,6 +274,7 @@ def train(
     state = load_checkpoint(state_folder)
     if state is not None:
         trainer.restore(state)
+        state = None  # as large as the model, its average and the optimizer together
     progress = trainer.progress
     started, saved = clock() - progress.seconds, clock()
 
@@ -297,6 +299,6 @@ def train(
             state = trainer.state()
             if placement.rank == 0:
                 save_checkpoint(state_folder, state)
-            saved = clock()
+            state, saved = None, clock()
             if placement.agree(progress.step, leave):
-                raise Preempted(f"asked to stop at step {progress.step}")
+                raise Preempted(f"asked to stop at step {progress.step}; its checkpoint is saved")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workflow_scripts.training.placement import like, whole
+from workflow_scripts.training.placement import gathered, like, whole
 from workflow_scripts.training.recipe import Recipe
 
 EPSILON = 1e-8
@@ -29,7 +29,7 @@ class AdamW:
     def gradient_norm(self) -> Tensor:
         """Norm of all gradients as one vector."""
         norms = torch._foreach_norm([parameter.grad for parameter in self.parameters])
-        return torch.linalg.vector_norm(whole(torch.stack(norms)))
+        return torch.linalg.vector_norm(gathered(torch.stack(norms)))
 
     def step(self, learning_rate: float, norm: Tensor, sound: Tensor) -> None:
         """One update by gradients of that norm, clipped; none where `sound` is 0.  Drops the gradients."""

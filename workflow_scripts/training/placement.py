@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
+LONGEST_WAIT = timedelta(days=7)
+"""Of the processes for the first one, which waits for the store while another job makes the run that it wants."""
 AGREE_EVERY = 16
 """Steps between the questions whether to stop or save, which processes must answer alike."""
 
@@ -49,7 +52,8 @@ class Placement:
 
             for block in model.blocks:
                 fully_shard(block)
-            fully_shard(model)
+            # An average has no backward pass, after which torch would drop the gathered weights by itself.
+            fully_shard(model, reshard_after_forward=True)
         return model
 
     def parts(self, batch: np.ndarray) -> list[Tensor]:
@@ -100,9 +104,16 @@ def _is_shard(value: Any) -> bool:
     return isinstance(value, DTensor)
 
 
+def gathered(value: Tensor) -> Tensor:
+    return value.full_tensor() if _is_shard(value) else value
+
+
 def whole(state: Any) -> Any:
-    """A nest of tensors with every shard gathered: what a checkpoint holds, whatever the number of devices."""
-    return tree_map(lambda value: value.full_tensor() if _is_shard(value) else value, state)
+    """A nest of tensors with every shard gathered: what a checkpoint holds, whatever the number of devices.
+
+    What was in shards is on the CPU then: a model that needs shards does not fit on one device.
+    """
+    return tree_map(lambda value: gathered(value).cpu() if _is_shard(value) else value, state)
 
 
 def like(value: Tensor, example: Tensor) -> Tensor:
@@ -128,7 +139,7 @@ def processes(device: torch.device, *, sharded: bool = False, micro_batch: int |
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
         yield Placement(device, dist.get_rank(), world_size, sharded, micro_batch)
         # gloo's thread needs Python's lock to drop the last gradient: closed before that, the process waits for ever.

@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -41,6 +41,12 @@ from workflow_scripts.training.placement import Placement, first_process, proces
 from workflow_scripts.training.progress import print_report
 
 PREEMPTED = os.EX_TEMPFAIL
+CURVE = pa.schema(
+    [(name, pa.int64()) for name in ("step", "tokens")]
+    + [(name, pa.float64()) for name in ("validation_loss", "train_loss", "gradient_norm", "largest_gradient_norm")]
+    + [(name, pa.float64()) for name in ("gradient_square_one", "gradient_square_batch")]
+)
+"""A row an evaluation, none of a run that took no step."""
 CODE = "workflow_scripts.training.cell"
 """The module whose closure decides what a run's numbers are."""
 
@@ -54,6 +60,8 @@ class Runner:
         if initial:
             _require_weights(initial)
         self.corpus = cache(lambda name: Corpus(self.tokens / name))
+        self.stop = threading.Event()
+        """Set where this process was asked to stop."""
 
     def identity(self, specification: Mapping[str, Any]) -> dict[str, Any]:
         """The declared choices, the content of everything the run reads, and the code."""
@@ -78,7 +86,7 @@ class Runner:
             trained, record = self.compute(specification, state)
             weights = {name: tensor.contiguous() for name, tensor in trained.weights.items()}
             save_file(weights, folder / "model.safetensors")
-            pq.write_table(pa.Table.from_pylist(trained.progress.curve), folder / "curve.parquet")
+            pq.write_table(pa.Table.from_pylist(trained.progress.curve, CURVE), folder / "curve.parquet")
             write_json(folder / "run.json", {"identity": identity, **record})
 
         entry = produce("runs", identity, {file: target / file for file in FILES}, make)
@@ -88,8 +96,8 @@ class Runner:
     def compute(self, specification: Mapping[str, Any], state: Path) -> tuple[Trained, dict[str, Any]]:
         initial = load_file(self.initial) if self.initial else None
         cell = Cell(specification, self.corpus(specification["data"]["corpus"]), initial)
-        with stop_signals() as stop_requested:
-            return cell.run(state, self.placement, self.checkpoint_seconds, stop_requested)
+        with requests_to(self.stop):
+            return cell.run(state, self.placement, self.checkpoint_seconds, self.stop.is_set)
 
     def follow(self) -> None:
         """Takes its part in what the first process computes, until that says None."""
@@ -102,12 +110,11 @@ class Runner:
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Inside the block SIGTERM and SIGUSR1 are requests to stop; yields the question whether one came."""
-    stop = threading.Event()
+def requests_to(stop: threading.Event) -> Iterator[None]:
+    """Inside the block SIGTERM and SIGUSR1 set `stop`, instead of ending the process."""
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
-        yield stop.is_set
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -153,14 +160,19 @@ def main(argv: list[str] | None = None) -> None:
         except DataError as error:
             sys.exit(str(error))
         except Preempted as stopped:
-            print(f"{stopped}; its checkpoint is saved, start it again to go on", file=sys.stderr, flush=True)
+            print(f"{stopped}; start it again to go on", file=sys.stderr, flush=True)
             sys.exit(PREEMPTED)
 
 
 def train_all(runner: Runner, runs: Mapping[str, Mapping[str, Any]], plan: Path | None) -> dict[str, Any]:
-    """The manifest: run folder -> key in the store, status, and hash of the weights."""
+    """The manifest: run folder -> key in the store, status, and hash of the weights.
+
+    Raises Preempted if it was asked to stop.
+    """
     manifest = {}
     for name, specification in runs.items():
+        if runner.stop.is_set():
+            raise Preempted(f"asked to stop before {name}; what comes before it is finished")
         entry = runner.train(Path(name), specification)
         status = read_json(entry / "run.json")["status"]
         manifest[name] = {"key": entry.name, "status": status, "weights": sha256(entry / "model.safetensors")}
