@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.laws.bootstrap import fit_runs
-from workflow_scripts.laws.effective_data import collect_cells, describe_cells, regime
+from workflow_scripts.laws.bootstrap import fit_runs, observe
+from workflow_scripts.laws.effective_data import Effective, collect_cells, describe_cells, regime
 from workflow_scripts.laws.runs import RunsError, check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 from workflow_scripts.sections import Fit
@@ -103,6 +103,19 @@ def test_cells_read_from_a_scratch_run_at_its_budget_are_upper_limits():
     assert flagged.d_e_low.isna().all()
     assert flagged.d_e_high.notna().all()
     assert only(table, 24576, 60_000).in_fit
+
+
+def test_parametric_data_beyond_the_points_within_budget_are_limits_there():
+    """They were taken for limits at the curve's last point, which stopped at its budget, and drew alpha up."""
+    runs = simulate_runs(noise=QUIET)
+    scratch = runs.arm == "scratch"
+    cells = collect_cells(check_runs(runs.assign(hit_budget=scratch & (runs.d_chars >= 60_000))), "excerpt")
+    every = np.arange(len(cells.tuned))
+    beyond = np.full((1, len(every)), np.inf)
+    for parametric, last in ((True, 35_000), (False, runs.d_chars[scratch].max())):
+        seen = observe(cells, Effective(beyond, beyond), every, np.zeros(len(every), dtype=bool), parametric=parametric)
+        assert (seen.side == 1).all()
+        assert np.exp(seen.log_d_e[0]) == pytest.approx(last)
 
 
 def test_fine_tuned_runs_at_their_budget_give_lower_limits():

@@ -84,6 +84,26 @@ def test_the_sentences_name_pairs_units_and_intervals(results, tmp_path, capsys)
     assert "nan" not in told
 
 
+def test_the_cell_that_is_told_is_one_of_the_law(tables):
+    """A smaller set of another sampling unit, or outside the fit, stood beside a law that it has no part in."""
+    cells, laws = tables
+    of_law = cells[cells["in_fit"]]
+    other = of_law.assign(d_f=of_law["d_f"] // 2, multiplier=99.0, in_fit=False)
+    assert sentences(pd.concat([other, cells]), laws, []) == sentences(cells, laws, [])
+
+
+def test_the_share_that_differs_is_of_the_larger_whichever_comes_first(results, tables):
+    cells, laws = tables
+    both = [results / "german_own", results / "english_to_german"]
+    shares = []
+    for experiments in (both, both[::-1]):
+        *_, told = sentences(cells, laws, ratios(experiments, cells))
+        shares.append(told.split("what differs between them is ")[1])
+    assert shares[0] == shares[1]
+    assert shares[0].endswith("% of the larger")
+    assert not shares[0].startswith("-")
+
+
 def test_an_experiment_that_was_not_run_is_named(results, tmp_path):
     with pytest.raises(SystemExit, match=r"nowhere/laws/runs.parquet: no such file; run that experiment first"):
         main([str(results / "nowhere"), "--out", str(tmp_path)])

@@ -26,6 +26,16 @@ def test_needed_columns_alone_suffice(runs):
     assert not bare.unstable.any()
 
 
+@pytest.mark.parametrize("arm", ["finetune", "zero_shot"])
+def test_a_source_with_its_pretraining_tokens_in_some_rows_only_is_refused(runs, arm):
+    """The law rested on those rows alone, or the zero-shot runs were passed over, without a word."""
+    lost = runs.index[runs.arm == arm][0]
+    some = runs.assign(pretrain_tokens=runs.pretrain_tokens.astype(float).where(runs.index != lost))
+    with pytest.raises(RunsError, match=rf"row {lost + 1}, column pretrain_tokens: found nan, expected tokens of pre-"):
+        check_runs(some)
+    assert len(check_runs(some.drop(columns="pretrain_tokens"))) == len(runs)
+
+
 def test_integers_may_arrive_as_floats(runs, tmp_path):
     frame = runs[list(NEEDED)].astype({"n_params": float, "d_chars": float, "seed": float})
     frame[runs.unit != "document"].to_csv(tmp_path / "runs.csv", index=False)

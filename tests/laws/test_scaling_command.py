@@ -170,7 +170,64 @@ def test_two_sources_without_names_are_not_mixed(runs, command):
     pretrain = runs[runs.arm == "pretrain"]
     both = pd.concat([runs, pretrain]).drop(columns="corpus")
     _, words = command(both)
-    assert "no column corpus tells their sources apart" in words
+    assert "no column corpus tells them apart" in words
+
+
+def test_two_sources_of_as_many_tokens_are_not_one(runs, command, tmp_path):
+    """Their characters differ, so no two rows are alike: two laws were pooled into one without a word."""
+    other = runs[runs.arm != "scratch"].assign(init=lambda rows: rows.init.replace("english", "code"))
+    other.loc[other.arm == "pretrain", "d_chars"] *= 2
+    both = pd.concat([runs, other])
+    result, _ = command(both.drop(columns="corpus"))
+    assert "L(N), L(C)" in {one["law"] for one in result["absent"]}
+    assert not [one for one in result["laws"] if "pre-training" in one["of"]]
+    named = both.assign(corpus=both.corpus.where(both.init != "code", "code"))
+    named.loc[
+        (named.arm == "pretrain").to_numpy() & np.r_[np.zeros(len(runs), bool), np.ones(len(other), bool)], "corpus"
+    ] = "code"
+    simulate_learning_curves(runs).drop(columns="corpus").to_parquet(tmp_path / "curves.parquet")
+    result, _ = command(named, "--curves", str(tmp_path / "curves.parquet"))
+    assert "compute-optimal N and D" in {one["law"] for one in result["absent"]}
+
+
+def test_curves_may_name_their_runs(runs, command, tmp_path):
+    """A name, a number, and one name for several seeds and sizes: `run` tells apart what the other columns do not."""
+    curves = simulate_learning_curves(runs)
+    expected, _ = command(runs, "--curves", _written(curves, tmp_path))
+    for run in (
+        curves.groupby(["arm", "n_params", "seed", "d_tokens", "unit"], dropna=False).ngroup(),
+        "a",
+        curves.seed.map("seed {}".format),
+    ):
+        found, _ = command(runs, "--curves", _written(curves.assign(run=run), tmp_path))
+        assert [(one["law"], one["n_points"]) for one in found["laws"]] == [
+            (one["law"], one["n_points"]) for one in expected["laws"]
+        ]
+
+
+def _written(curves, folder):
+    curves.to_parquet(folder / "curves.parquet")
+    return str(folder / "curves.parquet")
+
+
+def test_pretraining_is_found_whatever_its_init_says(runs, command):
+    """A table that names the source there has P of 0 beside that of the models fine-tuned from it."""
+    named = runs.assign(init=runs.init.where(runs.arm != "pretrain", "english"))
+    one, other = command(named)[0], command(runs)[0]
+    assert one["laws"] == other["laws"]
+    assert one["frontiers"] == other["frontiers"]
+
+
+def test_each_source_has_the_frontier_of_its_own_longest_pretraining(runs, command):
+    """A source of half the tokens had none: the longest was taken over all sources."""
+    other = runs[runs.arm != "scratch"].assign(init=lambda rows: rows.init.replace("english", "code"))
+    shorter = other.arm == "pretrain"
+    other.loc[shorter, ["d_tokens", "d_chars"]] //= 2
+    other.loc[shorter, "corpus"] = "code"
+    result, words = command(pd.concat([runs, other]))
+    paid = [race for race in result["frontiers"] if race["with_pretraining"]]
+    assert {race["source"] for race in paid} == {"english", "code"}
+    assert "not every size has the FLOPs" not in words
 
 
 def test_counts_are_chosen_and_said(runs, command):

@@ -194,14 +194,17 @@ def _in_bits(runs: pd.DataFrame, unit: str, fit: Fit, seed: np.random.SeedSequen
     return table[list(names)].rename(columns=names)
 
 
-def observe(cells: Cells, effective: Effective, chosen: np.ndarray, upper_bound: np.ndarray) -> Observed:
-    """What the law sees of the cells `chosen`: ln D_E, or the end of the curve beyond which it lies.
+def observe(
+    cells: Cells, effective: Effective, chosen: np.ndarray, upper_bound: np.ndarray, *, parametric: bool = False
+) -> Observed:
+    """What the law sees of the cells `chosen`: ln D_E, or the end of the curve beyond which it lies; `parametric` D_E ends
+    with the points within their budget.
 
     A fine-tuned run at its budget has a loss too high: its D_E is a lower limit.  So has a from-scratch run: D_E read
     from one (`upper_bound`, of the chosen) is an upper limit.  Of a cell that is both, or that lies above a curve which
     such a run decides, nothing is known; it stays in the fit, which outcomes do not decide, and tells it nothing.
     """
-    first, last = cells.reach()
+    first, last = cells.reach(within_budget=parametric)
     middle = effective.middle
     side = np.where(np.isinf(middle), np.sign(middle), 0.0)
     value = np.select([side > 0, side < 0], [np.broadcast_to(last, side.shape), first], middle)
@@ -245,8 +248,9 @@ def _fit_source(
     laws = [curve.power_law(cells.scratch.test_loss.to_numpy()[curve.points]) for curve in cells.curves]
     parametric = parametric_data(cells, laws, tuned)
     interpolated, powers = read_draws(cells, redrawn, scatter)
-    drawn, parametric, powers = (
-        each and observe(cells, each, chosen, upper) for each in (interpolated, parametric, powers)
+    drawn = observe(cells, interpolated, chosen, upper)
+    parametric, powers = (
+        each and observe(cells, each, chosen, upper, parametric=True) for each in (parametric, powers)
     )
     if not cells.noise.known:
         drawn, powers = drawn.unknown(), powers and powers.unknown()

@@ -196,7 +196,11 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
             " known; a second seed or a fourth from-scratch d_chars is needed."
         )
     elif not noise.from_seeds:
-        yield "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves."
+        yield (
+            "One seed a cell: the noise is taken from the scatter of from-scratch losses about smooth curves, as if it were"
+            " each run's own. What all sizes share on one data set cannot be seen then, and 95 % intervals of k and alpha"
+            " may hold the truth in no more than two of three experiments; a second seed tells."
+        )
     lacking, number = fitted.without_bits
     if lacking:
         yield f"{lacking} of {number} runs have no test_bits_per_byte: D_E was not read in bits per byte."

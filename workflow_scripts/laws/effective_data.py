@@ -76,11 +76,12 @@ class Cells:
         """(tuned cells,): that of zero-shot losses takes two pre-training seeds, whatever is known of others."""
         return self.noise.known & ((self.tuned.d_f.to_numpy() > 0) | (self.noise.zero_shot[1] > 0))
 
-    def reach(self) -> tuple[np.ndarray, np.ndarray]:
-        """ln D at both ends of the from-scratch curve of each tuned cell."""
+    def reach(self, *, within_budget: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """ln D at both ends of the from-scratch curve of each tuned cell, or of its points within their budget."""
         first, last = np.empty(len(self.tuned)), np.empty(len(self.tuned))
         for curve in self.curves:
-            first[curve.cells], last[curve.cells] = curve.log_d[0], curve.log_d[-1]
+            ends = curve.ends if within_budget else (curve.log_d[0], curve.log_d[-1])
+            first[curve.cells], last[curve.cells] = ends
         return first, last
 
     def power_laws(self) -> list[tuple[int, PowerLaw | None]]:

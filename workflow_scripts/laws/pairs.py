@@ -109,10 +109,11 @@ def _log_d_t(experiment: Path, source: str, d_f: float, n_params: float) -> tupl
 
 
 def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, Any]]) -> list[str]:
-    """What the tables say, in words: the smallest set at the middle size, the law, and ratios of D_T."""
+    """What the tables say, in words: the smallest set of the law at the middle size, the law, and ratios of D_T."""
     told = [SIMULATED] if cells["simulated"].any() else []
     for law in laws.to_dict("records"):
         own = cells[(cells["experiment"] == law["experiment"]) & (cells["source"] == law["source"])]
+        own = own[own["in_fit"]] if own["in_fit"].any() else own
         sizes = sorted(own["n_params"].unique())
         cell = own[own["n_params"] == sizes[len(sizes) // 2]].sort_values("d_f").iloc[0]
         told.append(
@@ -123,10 +124,11 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
         )
     for ratio in compared:
         one, other = ratio["experiments"]
+        share = abs(1 - min(ratio["estimate"], 1 / ratio["estimate"]))
         told.append(
             f"{ratio['source']} -> {ratio['target']}: D_T of {one} is {_range(ratio, '', '.2f')} times that of {other}"
             f" at D_F = {ratio['d_f']:,.0f} characters and N = {ratio['n_params']:,.0f}: what differs between them is"
-            f" {1 - ratio['estimate']:.0%} of the transfer"
+            f" {share:.0%} of the larger"
         )
     return told
 

@@ -121,6 +121,7 @@ def check_runs(frame: pd.DataFrame) -> pd.DataFrame:
         runs["corpus"] = as_text(runs.corpus)
     for column in (name for name in OPTIONAL_NUMBERS if name in runs.columns):
         runs[column] = _optional_numbers(runs, column)
+    _check_pretrain_tokens(runs)
     runs["pretrain_tokens"] = _pretrain_tokens(runs)
     if "size" not in runs.columns:
         runs["size"] = runs.n_params.astype(str)
@@ -188,6 +189,15 @@ def _check_duplicates(runs: pd.DataFrame) -> None:
             f"rows {first + 1} and {second + 1} are the same run ({_describe(runs.loc[first])});"
             " expected one row for each arm, init, pretrain_tokens, unit, n_params, d_chars and seed"
         )
+
+
+def _check_pretrain_tokens(runs: pd.DataFrame) -> None:
+    """A source with P in some rows only would be taken for two, and its law for that of those rows."""
+    if "pretrain_tokens" not in runs.columns:
+        return
+    tuned, told = runs.arm.isin(["zero_shot", "finetune"]), runs.pretrain_tokens.notna()
+    some = runs.init.isin(runs.init[tuned & told])
+    require(runs, ~tuned | told | ~some, "pretrain_tokens", "tokens of pre-training, as other runs of this source have")
 
 
 def _pretrain_tokens(runs: pd.DataFrame) -> pd.Series:

@@ -10,11 +10,12 @@ A fit that failed is a LawError with advice; trouble that leaves a usable fit is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from workflow_scripts.laws.percentiles import ends, finite
 from workflow_scripts.laws.scaling.law import Law, LawError, Parameters
@@ -196,16 +197,22 @@ class Draws:
         return {end: finite(value) for end, value in self.interval(quantity).items()}
 
 
-def bootstrap(fit: Fit, draws: int = 1000, seed: int = 0, groups: Sequence[Any] | None = None) -> Draws:
+def _numbered(groups: np.ndarray) -> np.ndarray:
+    """The number of each point's group, whose names (points, names) may be numbers or text."""
+    table = pd.DataFrame(groups)
+    return table.groupby(list(table.columns), dropna=False).ngroup().to_numpy()
+
+
+def bootstrap(fit: Fit, draws: int = 1000, seed: int = 0, groups: np.ndarray | None = None) -> Draws:
     """Fits the law again to `draws` data sets of the wild bootstrap (Wu 1986; clusters: Cameron et al. 2008).
 
     Residuals, divided by the root of 1 - leverage, stay at their points and change their signs at random: so the
-    design is kept, and noise may differ between points.  Points of one of `groups` (points,) share their sign, as
+    design is kept, and noise may differ between points.  Points of one of `groups` (points, names) share their sign, as
     runs on one prefix share their luck.  A factor common to a draw, sqrt(m / chi-squared(m)) for m degrees of freedom,
     widens intervals as a t distribution does.  Raises LawError if there are no more groups than parameters.
     """
     problem, position = fit.problem, fit.position
-    _, group = np.unique(np.arange(fit.n_points) if groups is None else np.asarray(groups), return_inverse=True, axis=0)
+    group = np.arange(fit.n_points) if groups is None else _numbered(groups)
     degrees = int(group.max()) + 1 - fit.law.n_parameters
     if degrees < 1:
         raise LawError(

@@ -45,7 +45,7 @@ from workflow_scripts.laws.scaling.table import MIXED, Absent, Case, Choice, by_
 NEEDED = ("arm", "n_params", "seed", "tokens", "loss")
 NUMBERS = ("n_params", "n_params_total", "tokens", "loss", "d_tokens", "batch_tokens")
 RUN = ("arm", "corpus", "unit", "n_params", "d_tokens", "batch_tokens", "seed")
-"""What tells the curves of a table apart that has no column `run`."""
+"""What tells the curves of a table apart, with the column `run` if there is one."""
 LATE = 0.02
 """Share of a curve's tokens from which on it enters."""
 SPACING = 1.4
@@ -106,9 +106,8 @@ def ends_of(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_runs(points: pd.DataFrame) -> pd.DataFrame:
-    if "run" in points.columns:
-        return points
-    return points.assign(run=points.groupby([name for name in RUN if name in points.columns], dropna=False).ngroup())
+    names = [name for name in (*RUN, "run") if name in points.columns]
+    return points.assign(run=points.groupby(names, dropna=False).ngroup())
 
 
 def _thinned(points: pd.DataFrame) -> pd.DataFrame:
@@ -260,7 +259,8 @@ def laws_in_progress(points: pd.DataFrame | None, runs: pd.DataFrame, choice: Ch
     pretrained, of_runs = curves[curves.arm == "pretrain"], runs[runs.arm == "pretrain"]
     if pretrained.empty:
         pretrained = ends_of(runs)
-    if "corpus" not in runs.columns and sources_are_mixed(of_runs):
+    several = "corpus" in of_runs.columns and of_runs.corpus.nunique() > 1
+    if sources_are_mixed(runs) or (several and "corpus" not in pretrained.columns):
         yield Absent("compute-optimal N and D", "pre-training", MIXED)
     else:
         yield from one_pass(pretrained, of_runs, choice)

@@ -81,20 +81,20 @@ def choose(runs: pd.DataFrame, n: str, flops: str, unit: str | None) -> Choice:
 def cases(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
     """Every law that the best points of runs may hold, each with its points, for runs that ended well.  Laws of
     fine-tuning are those after the longest pre-training of each source and size."""
-    runs = longest_pretraining(runs, ["init", "n_params"])
-    pretrained = runs[runs.arm == "pretrain"]
+    pretrained, mixed = runs[runs.arm == "pretrain"], sources_are_mixed(runs)
+    runs = longest_pretraining(runs[runs.arm != "pretrain"], ["init", "n_params"])
     here = runs[(runs.unit == choice.unit) | (runs.arm == "zero_shot")]
-    yield from _pretraining(pretrained, choice)
+    yield from _pretraining(pretrained, mixed, choice)
     yield from _scratch(here[here.arm == "scratch"], choice)
     yield from _finetuning(here[here.arm.isin(["zero_shot", "finetune"])], choice)
 
 
-def _pretraining(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
+def _pretraining(runs: pd.DataFrame, mixed: bool, choice: Choice) -> Iterator[Case | Absent]:
     if runs.empty:
         yield Absent("L(N), L(C)", "pre-training", "the table has no run of the arm pretrain")
     for corpus, rows in by_corpus(runs):
         of = f"pre-training on {corpus}"
-        if sources_are_mixed(rows):
+        if mixed or _same_twice(rows):
             yield Absent("L(N), L(C)", of, MIXED)
             continue
         tokens = "d_tokens" if "d_tokens" in rows.columns else "d_chars"
@@ -109,10 +109,19 @@ def _pretraining(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
             yield Absent("L(C)", of, f"no column {choice.flops}")
 
 
-MIXED = "several runs share N, D and seed, and no column corpus tells their sources apart"
+MIXED = "there are several sources, or several runs share N, D and seed, and no column corpus tells them apart"
 
 
-def sources_are_mixed(pretrained: pd.DataFrame) -> bool:
+def sources_are_mixed(runs: pd.DataFrame) -> bool:
+    """Whether it is not known which source a pre-training run saw, of those that others were fine-tuned from."""
+    if "corpus" in runs.columns:
+        return False
+    return runs.init[runs.arm.isin(["zero_shot", "finetune"])].nunique() > 1 or _same_twice(
+        runs[runs.arm == "pretrain"]
+    )
+
+
+def _same_twice(pretrained: pd.DataFrame) -> bool:
     return bool(pretrained.duplicated(["n_params", "d_chars", "seed"]).any())
 
 
@@ -187,11 +196,11 @@ class Race:
 def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
     """One for each source and D that both arms have at two sizes or more, without the FLOPs of pre-training and with
     them (those of the same source and size), after the longest pre-training of each."""
-    runs = longest_pretraining(runs, ["init", "n_params"])
     if choice.flops not in runs.columns:
         yield Absent("compute frontier", "any arm", f"no column {choice.flops}")
         return
     trained = runs[(runs.unit == choice.unit) & runs.arm.isin(["scratch", "finetune"])]
+    trained = longest_pretraining(trained, ["init", "n_params"])
     means = trained.groupby(["init", "d_chars", "n_params"])[["test_loss", choice.flops]].mean().reset_index()
     pairs = [
         (str(source), int(d), means[(means.init == "scratch") & (means.d_chars == d)], tuned)
@@ -221,10 +230,10 @@ def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
 def _pretraining_flops(runs: pd.DataFrame, source: str, choice: Choice) -> dict[int, float]:
     """By N, means over seeds, of the longest.  A table without the column corpus must have a single source."""
     pretrained = runs[runs.arm == "pretrain"]
-    length = pretrained["d_tokens" if "d_tokens" in runs.columns else "d_chars"]
-    pretrained = pretrained[length > 0.9 * length.groupby(pretrained.n_params).transform("max")]
     if "corpus" in runs.columns:
         pretrained = pretrained[pretrained.corpus == source]
     elif runs.init[runs.arm == "finetune"].nunique() > 1:
         return {}
+    length = pretrained["d_tokens" if "d_tokens" in runs.columns else "d_chars"]
+    pretrained = pretrained[length > 0.9 * length.groupby(pretrained.n_params).transform("max")]
     return pretrained.groupby("n_params")[choice.flops].mean().to_dict()
