@@ -145,6 +145,26 @@ def test_a_grid_names_sizes_that_exist(config):
     refused(config, "grids.1.sizes: '26k'", "'25k'")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"scratch": [6_000, 16_000]}, "grids.1.scratch"), ({"sizes": []}, "grids.1.sizes")],
+)
+def test_a_grid_that_no_effective_data_can_be_read_from_is_refused(config, change, words):
+    """Everything was trained, then the law of the whole experiment refused its curve of two points."""
+    config["grids"][1] |= change
+    with pytest.raises(ConfigurationError, match=words):
+        Experiment.parse(config, "here")
+
+
+@pytest.mark.parametrize("text", [None, "experiment: [", "caf\xe9"])
+def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"mine.yaml: no YAML file that can be read"):
+        Experiment.load(path)
+
+
 def test_a_corpus_without_an_enabled_source_is_refused(config):
     for source in config["corpora"]["english"].values():
         source["enabled"] = False

@@ -159,7 +159,11 @@ class Experiment(Strict):
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
         """Raises ConfigurationError with every problem of the file."""
-        return cls.parse(yaml.safe_load(Path(path).read_text(encoding="utf-8")), str(path))
+        try:
+            config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigurationError(f"{path}: no YAML file that can be read: {error}") from error
+        return cls.parse(config, str(path))
 
     @classmethod
     def parse(cls, config: Any, name: str) -> Experiment:

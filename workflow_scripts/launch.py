@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from workflow_scripts.experiment import Experiment
+from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.laws.fit import sentences
 from workflow_scripts.locks import owner, try_lock, wait_for_lock
@@ -54,6 +54,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configfile", default="config/config.yaml")
     arguments, others = parser.parse_known_args(argv)
+    try:
+        Experiment.load(arguments.configfile)
+    except ConfigurationError as error:
+        sys.exit(str(error))
     config = ("--configfile", arguments.configfile)
     launching, working = held(RESULTS / ".launching"), held(RESULTS / ".working")
     if any(Path(".snakemake/locks").glob("*")):

@@ -95,9 +95,10 @@ class Grid(Strict):
     """From-scratch and fine-tuned cells that share a sampling unit."""
 
     unit: Literal["excerpt", "document"]
-    sizes: tuple[str, ...] | Literal["all"] = "all"
+    sizes: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all"] = "all"
     finetune: tuple[Characters, ...] = Field(min_length=1)
-    scratch: tuple[Characters, ...] = Field(min_length=2)
+    scratch: tuple[Characters, ...] = Field(min_length=3)
+    """As many as a curve takes that effective data is read from."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Grid:

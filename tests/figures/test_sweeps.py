@@ -29,11 +29,12 @@ INSIDE, BEYOND = 1.2, 0.02
 
 @pytest.fixture
 def judged(tmp_path: Path) -> Callable[[float, float], dict]:
-    """The verdict on a sweep whose losses have their minimum at a planted factor in either arm."""
-    config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8")) | {"sweeps": [SWEEP]}
-    config["recipe"]["learning_rate"] = OWN
+    """The verdict on sweeps whose losses have their minimum at a planted factor in either arm."""
 
-    def make(scratch: float, finetune: float) -> dict:
+    def make(scratch: float, finetune: float, *sweeps: dict) -> dict:
+        config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
+        config |= {"sweeps": sweeps or [SWEEP]}
+        config["recipe"]["learning_rate"] = OWN
         for run in Experiment.parse(config, "here").sweep_runs:
             optimum = scratch if run.arm == "scratch" else finetune
             loss = 3.0 + 0.05 * np.log(run.value / OWN / optimum) ** 2 + 0.01 * run.seed
@@ -96,6 +97,25 @@ def test_the_from_scratch_curve_moves_by_what_is_left_where_it_is_read() -> None
     assert effect_on_transfer(cells, pd.DataFrame([row | {"d_e": middle}]), curves, "excerpt") == []
 
 
+def test_sweeps_that_share_cells_are_judged_once(judged: Callable[[float, float], dict]) -> None:
+    """A finer sweep at one size shares the recipe's own value with the wide one: that ended in a traceback."""
+    alone = judged(INSIDE, 2.0)
+    finer = SWEEP | {"values": [OWN * factor for factor in (0.5, 0.7, 1.4)]}
+    both = judged(INSIDE, 2.0, SWEEP, finer)
+    assert [len(cell["losses"]) for cell in both["cells"]] == [len(cell["losses"]) + 2 for cell in alone["cells"]]
+
+
+def test_two_sources_are_told_apart() -> None:
+    place = {"constant": "dropout", "own": 0.0, "size": "25k", "n_params": 24_576, "d_chars": 6_000}
+    cells = [place | {"arm": "scratch", "source": None, "losses": {"0": 3.0, "0.1": 3.1}}]
+    cells += [
+        place | {"arm": "finetune", "source": name, "losses": {"0": 3.0, "0.1": 3.1}} for name in ("english", "code")
+    ]
+    scratch, tuned = draw({"cells": cells, "simulated": False}).axes
+    assert {text.get_text() for text in tuned.texts} >= {"25k, 6k english", "25k, 6k code"}
+    assert "25k, 6k" in {text.get_text() for text in scratch.texts}
+
+
 def test_a_seed_that_fails_at_every_value_is_not_passed_over() -> None:
     place = {
         "constant": "learning_rate",
@@ -139,7 +159,15 @@ def test_constants_that_matter_more_than_the_first_are_drawn_whole() -> None:
 
 def test_values_that_hold_0_are_drawn_without_logarithms() -> None:
     losses = {"0": 3.0, "0.1": 2.9, "0.2": 3.1}
-    place = {"constant": "dropout", "own": 0.0, "losses": losses, "size": "25k", "n_params": 24_576, "d_chars": 6_000}
+    place = {
+        "constant": "dropout",
+        "source": None,
+        "own": 0.0,
+        "losses": losses,
+        "size": "25k",
+        "n_params": 24_576,
+        "d_chars": 6_000,
+    }
     for axes in draw({"cells": [{**place, "arm": arm} for arm in ("scratch", "finetune")]}).axes:
         assert axes.get_xscale() == "linear"
         (line,) = [line for line in axes.lines if line.get_marker() != "None"]
@@ -150,7 +178,7 @@ def test_a_size_looks_alike_in_every_panel() -> None:
     """Constants are swept at sizes of their own: the colour of one size must not be that of another one below."""
     cells = [
         {"constant": constant, "arm": arm, "size": f"{n}k", "n_params": 1000 * n, "d_chars": d, "own": 0.1}
-        | {"losses": {"0.05": 3.0, "0.1": 3.1}}
+        | {"source": None, "losses": {"0.05": 3.0, "0.1": 3.1}}
         for constant, sizes, characters in (
             ("dropout", (25, 124), (44_000,)),
             ("learning_rate", (3, 25), (6_000, 44_000)),

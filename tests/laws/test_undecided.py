@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from workflow_scripts.laws.bootstrap import Fitted, fit_runs
+from workflow_scripts.laws.cautions import _holds_zero
 from workflow_scripts.laws.fit import write_results
 from workflow_scripts.laws.likelihood import Observed, maximise
 from workflow_scripts.laws.plan import interval_sentences, plan
@@ -201,3 +202,10 @@ def test_draws_with_too_few_cells_are_told_as_such():
     assert undefined > 2
     assert law["draws"]["not_converged"] == 0
     assert any(s.startswith(f"In {undefined} of 100 draws too few cells lie inside") for s in law["warnings"])
+
+
+def test_a_law_without_an_interval_is_not_said_to_hold_0() -> None:
+    """Where too many draws are undefined both ends are unknown: that says nothing of 0."""
+    assert not _holds_zero({"low": None, "high": None})
+    assert _holds_zero({"low": None, "high": 0.2})
+    assert not _holds_zero({"low": 0.1, "high": None})

@@ -169,8 +169,8 @@ def reservations(cells: pd.DataFrame, seeds: int) -> list[str]:
         sentences.append(
             f"In {len(beyond)} of {len(cells)} cells D_E lies beyond the from-scratch runs: only a bound is known."
         )
-    if seeds < 3:
-        sentences.append(f"There {'is one seed' if seeds == 1 else 'are two seeds'}: the noise is pooled over cells.")
+    if seeds == 2:
+        sentences.append("There are two seeds: the noise is pooled over cells.")
     if cells["source"].nunique() == 1:
         sentences.append("There is one source of pre-training: whether sources share α or β was not asked.")
     if cells["pretrain_tokens"].nunique() == 1:

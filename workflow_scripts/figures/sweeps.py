@@ -60,13 +60,15 @@ def _lines(
         axes.set_xscale("log", base=2)
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     axes.axvline(cells[0]["own"], color=style.MUTED, linewidth=0.8)
+    several = len({cell["source"] for cell in cells}) > 1
     ends = []
     for cell in cells:
         values = np.array([float(value) for value in cell["losses"]])
         loss = np.array(list(cell["losses"].values())) - cell["losses"].get(f"{cell['own']:g}", np.nan)
         look, shown = sizes[cell["n_params"]], np.minimum(loss, CEILING)
         axes.plot(values, shown, color=look.colour, linestyle=data[cell["d_chars"]].dashes, marker=look.marker)
-        ends.append(End(values[-1], float(shown[-1]), f"{cell['size']}, {count(cell['d_chars'])}", look.colour))
+        name = f"{cell['size']}, {count(cell['d_chars'])}" + (f" {cell['source']}" if several else "")
+        ends.append(End(values[-1], float(shown[-1]), name, look.colour))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     return ends

@@ -149,8 +149,10 @@ def _lost_refits(laws: dict[str, Any], where: str) -> Iterator[str]:
 
 
 def _holds_zero(interval: dict[str, float | None]) -> bool:
-    """Whether 0 cannot be excluded; an unknown end excludes nothing."""
+    """Whether 0 cannot be excluded; an unknown end excludes nothing, and without either there is no interval."""
     low, high = interval["low"], interval["high"]
+    if low is None and high is None:
+        return False
     return not (low is not None and low > 0) and not (high is not None and high < 0)
 
 

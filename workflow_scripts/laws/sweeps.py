@@ -45,7 +45,7 @@ def read_runs(experiment: Experiment, training: Path) -> pd.DataFrame:
                 "test_loss": outcome["test_loss"] if outcome else np.nan,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).drop_duplicates()  # two sweeps of a constant may share cells, its own value at the least
 
 
 def parabola_minimum(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
