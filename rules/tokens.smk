@@ -84,11 +84,12 @@ rule capacity:
         ENVIRONMENT
     params:
         needs=canonical_json(EXPERIMENT.data_needs()),
+        smallest=canonical_json(EXPERIMENT.smallest_set()),
         tokens=subpath(output[0], parent=True),
         code=code_hash("workflow_scripts.tokens.capacity"),
     shell:
-        "python -m workflow_scripts.tokens.capacity --needs {params.needs:q} --tokens {params.tokens} --out {output}"
-        " 2>&1 | tee {log} >&2"
+        "python -m workflow_scripts.tokens.capacity --needs {params.needs:q} --smallest {params.smallest:q}"
+        " --tokens {params.tokens} --out {output} 2>&1 | tee {log} >&2"
 
 
 rule mix:

@@ -320,15 +320,22 @@ class Experiment(Strict):
             for run in self.runs
         }
 
+    @property
+    def _data_sizes(self) -> list[int]:
+        swept = [d for sweep in self.sweeps for d in sweep.characters]
+        return [d for grid in self.grids for d in (*grid.finetune, *grid.scratch, *swept)]
+
+    def smallest_set(self) -> dict[str, str | int]:
+        """The set that must still fill a context of `n_ctx` tokens: its corpus and its characters."""
+        return {"corpus": self.target, "characters": min(self._data_sizes), "n_ctx": self.model.n_ctx}
+
     def data_needs(self) -> dict[str, dict[str, dict[str, int]]]:
         """What the corpora must hold: corpus -> split -> `characters` or `tokens` -> count."""
         held_out = {
             "validation": {"tokens": max(self.evaluation.stop_tokens, self.evaluation.validation_tokens)},
             "test": {"tokens": self.evaluation.test_tokens},
         }
-        swept = [d for sweep in self.sweeps for d in sweep.characters]
-        largest = max(d for grid in self.grids for d in (*grid.finetune, *grid.scratch, *swept))
-        needs = {self.target: {"train": {"characters": largest}, **held_out}}
+        needs = {self.target: {"train": {"characters": max(self._data_sizes)}, **held_out}}
         for source in self.pretrain.sources:
             for corpus, share in self.shares(source).items():
                 asked = {"train": {"tokens": self.pretrain.tokens}, **held_out}

@@ -1,6 +1,7 @@
-"""Step `capacity`: does every corpus hold the data that the experiment asks of it?  Asked before anything is trained.
+"""Step `capacity`: does every corpus hold the data that the experiment asks of it, and is the smallest set enough to train
+on?  Asked before anything is trained.
 
-python -m workflow_scripts.tokens.capacity --needs JSON --tokens E/tokens --out E/tokens/capacity.json
+python -m workflow_scripts.tokens.capacity --needs JSON --smallest JSON --tokens E/tokens --out E/tokens/capacity.json
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from workflow_scripts.files import read_json, write_json
 
@@ -29,22 +31,33 @@ def shortages(needs: Mapping[str, Mapping[str, Mapping[str, int]]], tokens: Path
     return found
 
 
+def unfilled(smallest: Mapping[str, Any], tokens: Path) -> list[str]:
+    """One sentence if a set of `characters` of `corpus` does not fill a context of `n_ctx` tokens, by the corpus's mean."""
+    held = read_json(tokens / smallest["corpus"] / "manifest.json")["splits"]["train"]
+    expected = smallest["characters"] * held["tokens"] / max(held["characters"], 1)
+    if expected > smallest["n_ctx"]:
+        return []
+    return [
+        f"the smallest set of grids and sweeps, {smallest['characters']:,} characters of {smallest['corpus']}, is about"
+        f" {expected:,.0f} tokens and does not fill a context of {smallest['n_ctx']:,}; ask for more (D counts characters)"
+    ]
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Check that the corpora hold enough.")
     parser.add_argument("--needs", required=True, type=json.loads, help="corpus -> split -> characters|tokens -> count")
+    parser.add_argument("--smallest", required=True, type=json.loads, help="JSON object: corpus, characters, n_ctx")
     parser.add_argument("--tokens", required=True, type=Path, help="folder of the token stage")
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
     found = shortages(arguments.needs, arguments.tokens)
     if found:
-        raise SystemExit(
-            "\n".join(
-                [
-                    *found,
-                    "Add sources to the corpus, or ask for less (the keys splits, evaluation, pretrain.tokens and grids).",
-                ]
-            )
+        found.append(
+            "Add sources to the corpus, or ask for less (the keys splits, evaluation, pretrain.tokens and grids)."
         )
+    found += unfilled(arguments.smallest, arguments.tokens)
+    if found:
+        raise SystemExit("\n".join(found))
     write_json(arguments.out, {"enough": True})
 
 
