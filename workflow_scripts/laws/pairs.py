@@ -124,7 +124,7 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
         )
     for ratio in compared:
         one, other = ratio["experiments"]
-        share = abs(1 - min(ratio["estimate"], 1 / ratio["estimate"]))
+        share = 1 - min(ratio["estimate"], 1 / ratio["estimate"])
         told.append(
             f"{ratio['source']} -> {ratio['target']}: D_T of {one} is {_range(ratio, '', '.2f')} times that of {other}"
             f" at D_F = {ratio['d_f']:,.0f} characters and N = {ratio['n_params']:,.0f}: what differs between them is"
