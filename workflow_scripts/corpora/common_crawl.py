@@ -20,7 +20,7 @@ from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document, LeftOut, Unreadable, decoded
 
 RECORDS = WarcRecordType.conversion | WarcRecordType.response
-_DIGITS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnopqrstuv")
+_DIGITS = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghijklmnopqrstuv")
 _GZIP = b"\x1f\x8b\x08"
 
 
@@ -99,7 +99,7 @@ def _text_of(record: WarcRecord, offset: int) -> str | Unreadable | LeftOut:
     if isinstance(data, Unreadable):
         return data
     headers = record.headers
-    if "Content-Length" not in headers or len(data) != record.content_length:
+    if len(data) != record.content_length or not (data or "Content-Length" in headers):
         raise OSError("the length of a record is not the one that it states")
     if record.record_type == WarcRecordType.conversion:
         if not _agrees(data, headers.get("WARC-Block-Digest", "")):
@@ -123,6 +123,6 @@ def _agrees(data: bytes, stated: str) -> bool:
     if kind != "sha1" or len(digits) != 32 or not digits.isupper():
         return True
     try:
-        return int(digits.translate(_DIGITS), 32) == int.from_bytes(hashlib.sha1(data).digest())
+        return int(digits.encode().translate(_DIGITS), 32) == int.from_bytes(hashlib.sha1(data).digest())
     except ValueError:
         return False
