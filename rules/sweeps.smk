@@ -8,7 +8,7 @@ use rule scratch as swept_scratch with:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{value}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     params:
         runs=specifications_of("sweeps/{constant}/{value}/scratch/{unit}/{size}/seed{seed}/{cells}"),
-        command=command(),
+        command=started,
         code=TRAINER_CODE,
 
 
@@ -19,7 +19,7 @@ use rule finetune as swept_finetune with:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{value}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     params:
         runs=specifications_of("sweeps/{constant}/{value}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
-        command=command(INITIAL),
+        command=started,
         code=TRAINER_CODE,
 
 

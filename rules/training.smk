@@ -13,13 +13,10 @@ rule pretrain:
         ENVIRONMENT
     threads: 1
     resources:
-        **SPREAD,
-        gpu=EXPERIMENT.gpu,
-        mem_mb=needed("mem_mb", PROCESS_MB, PROCESSES),
-        runtime=needed("runtime", 60),
+        **TAKES,
     params:
         runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),
-        command=command(),
+        command=started,
         code=TRAINER_CODE,
     shell:
         "{params.command} --threads {threads} --runs {params.runs:q} --out {output.manifest} 2>&1 | tee {log} >&2"
@@ -35,11 +32,11 @@ use rule pretrain as scratch with:
     priority: 1
     params:
         runs=specifications_of("scratch/{unit}/{size}/seed{seed}/{cells}"),
-        command=command(),
+        command=started,
         code=TRAINER_CODE,
 
 
-use rule pretrain as finetune with:
+rule finetune:
     input:
         trained_on(EXPERIMENT.target),
         initial=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",
@@ -48,10 +45,18 @@ use rule pretrain as finetune with:
     log:
         f"{RESULTS}/logs/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     priority: 0  # the shortest jobs come last, so that no long one is left alone at the end
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        **TAKES,
     params:
         runs=specifications_of("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
-        command=command(INITIAL),
+        command=started,
         code=TRAINER_CODE,
+    shell:
+        "{params.command} --threads {threads} --runs {params.runs:q} --initial {input.initial} --out {output.manifest}"
+        " 2>&1 | tee {log} >&2"
 
 
 rule export:

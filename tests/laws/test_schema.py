@@ -41,7 +41,7 @@ def records(corpus) -> dict[str, dict]:
     folder, patch = corpus.folder.parents[1], pytest.MonkeyPatch()
     patch.chdir(folder)
     for arm, specification in ARMS.items():
-        initial = ["--initial", "pretrain"] if specification["initial"] else []
+        initial = ["--initial", "pretrain.json"] if specification["initial"] else []
         main(["--runs", json.dumps({arm: specification}), "--tokens", "tokens", *initial, "--out", f"{arm}.json"])
     patch.undo()
     return {arm: read_json(folder / arm / "run.json") for arm in ARMS}

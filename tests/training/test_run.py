@@ -90,7 +90,7 @@ def test_every_curve_has_the_same_columns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     none = SPECIFICATION | {"data": SPECIFICATION["data"] | {"characters": 0}}
     main(["--runs", json.dumps({"a": SPECIFICATION}), "--tokens", "tokens", "--out", "a.json"])
-    main(["--runs", json.dumps({"b": none}), "--tokens", "tokens", "--out", "b.json", "--initial", "a"])
+    main(["--runs", json.dumps({"b": none}), "--tokens", "tokens", "--out", "b.json", "--initial", "a.json"])
     some, empty = (pq.read_table(f"{run}/curve.parquet") for run in "ab")
     assert some.schema == empty.schema
     assert len(some) > 3

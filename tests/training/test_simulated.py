@@ -107,6 +107,6 @@ def test_its_record_has_every_key_of_a_trained_ones(job, monkeypatch, tmp_path):
 def test_a_simulated_run_gives_no_weights_to_train_or_to_export(job):
     folder, _ = job
     with pytest.raises(DataError, match=r"runs/cell: the run is simulated"):
-        run._require_weights(folder)
+        run._weights_of(folder.with_suffix(".json"))
     with pytest.raises(ValueError, match=r"runs/cell: this run is simulated"):
         export(folder, folder / "tokenizer.json", folder / "out")

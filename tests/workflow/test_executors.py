@@ -51,7 +51,7 @@ def test_a_job_over_several_nodes_says_that_it_needs_slurm(untrained):
 def test_gpus_are_used_that_a_scheduler_gives_by_gres(untrained):
     code, output = untrained.snakemake(
         *("results/tiny/training/pretrain/english/1k/seed0.json", "--dry-run", "--printshellcmds"),
-        *("--set-resources", "pretrain:gpu=0", "pretrain:gres=gpu:1"),
+        *("--set-resources", "pretrain:gpu=0", "pretrain:gres=gpu:1", "--resources", "mem_mb=20000"),
     )
     assert code == 0, output
     assert "--gpus 1" in output
@@ -69,7 +69,14 @@ def test_fewer_gpus_than_one_job_takes_are_refused_with_the_way_to_train_without
     code, output = untrained.snakemake(*target, "--config", "gpu=0")
     assert code == 0, output
     assert "--gpus 0" in output
-    assert "mem_mb=1500" in output
+
+
+def test_memory_of_this_machine_is_shared_out_where_asked_for(untrained):
+    target = ("results/tiny/training/pretrain/english/1k/seed0.json", "--dry-run", "--config", "gpu=0")
+    for arguments, asked in (((), False), (("--resources", "mem_mb=20000"), True)):
+        code, output = untrained.snakemake(*target, *arguments)
+        assert code == 0, output
+        assert ("mem_mb=1500" in output) == asked
 
 
 JOBS = """

@@ -1,6 +1,6 @@
 """Trains runs one after another in one process; each has its own entry in the store, and its own checkpoint.
 
-python -m workflow_scripts.training.run --runs JSON --tokens E/tokens [--initial FOLDER] --out MANIFEST
+python -m workflow_scripts.training.run --runs JSON --tokens E/tokens [--initial MANIFEST] --out MANIFEST
 
 Started by `torchrun`, its processes train each run together; the first of them keeps the store.  On SIGTERM or SIGUSR1 it
 saves a checkpoint and leaves with code 75 (EX_TEMPFAIL): started again, it goes on.
@@ -56,9 +56,7 @@ class Runner:
 
     def __init__(self, tokens: Path, initial: Path | None, placement: Placement, checkpoint_seconds: float) -> None:
         self.tokens, self.placement, self.checkpoint_seconds = tokens, placement, checkpoint_seconds
-        self.initial = initial / "model.safetensors" if initial else None
-        if initial:
-            _require_weights(initial)
+        self.initial = _weights_of(initial) if initial else None
         self.corpus = cache(lambda name: Corpus(self.tokens / name))
         self.stop = threading.Event()
         """Set where this process was asked to stop."""
@@ -120,22 +118,24 @@ def requests_to(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _require_weights(initial: Path) -> None:
-    """Raises DataError if the run in the folder `initial` failed, was simulated or has lost its weights."""
-    if not all((initial / file).exists() for file in FILES):
-        raise DataError(f"{initial}: the pre-trained weights are missing; delete {initial}.json and run again")
-    record = read_json(initial / "run.json")
+def _weights_of(manifest: Path) -> Path:
+    """Weights of the pre-training that `manifest` names.  Raises DataError if it failed, was simulated or has lost them."""
+    folder = manifest.with_suffix("")
+    if not all((folder / file).exists() for file in FILES):
+        raise DataError(f"{folder}: the pre-trained weights are missing; delete {manifest} and run again")
+    record = read_json(folder / "run.json")
     if "simulated" in record["identity"]["specification"]:
-        raise DataError(f"{initial}: the run is simulated and has no weights to start from; delete it and run again")
+        raise DataError(f"{folder}: the run is simulated and has no weights to start from; delete it and run again")
     if failure := record["failure"]:
-        raise DataError(f"{initial}: pre-training failed ({failure}); lower recipe.learning_rate, for all runs alike")
+        raise DataError(f"{folder}: pre-training failed ({failure}); lower recipe.learning_rate, for all runs alike")
+    return folder / "model.safetensors"
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", required=True, type=json.loads, help="JSON object: run folder -> declared choices")
     parser.add_argument("--tokens", required=True, type=Path)
-    parser.add_argument("--initial", type=Path, help="folder of the run whose weights these runs start from")
+    parser.add_argument("--initial", type=Path, help="manifest of the run whose weights these runs start from")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the runs, written when all are done")
     parser.add_argument("--plan", type=Path, help="what the whole experiment has to do, for the progress line")
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0)

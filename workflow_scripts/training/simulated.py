@@ -151,6 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", required=True, type=json.loads, help="JSON object: run folder -> declared choices")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the runs, written when all are done")
     parser.add_argument("--threads", type=int, help="as for training; nothing here takes time")
+    parser.add_argument("--initial", type=Path, help="as for training; nothing here starts from weights")
     parser.add_argument("--plan", type=Path, help="what the whole experiment has to do, for the progress line")
     arguments = parser.parse_args(argv)
     manifest = {}
