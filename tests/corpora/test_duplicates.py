@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from workflow_scripts.corpora.clusters import clusters_of
 from workflow_scripts.corpora.documents import write_shard
-from workflow_scripts.corpora.duplicates import Clusters
-from workflow_scripts.corpora.fingerprint import batches_in, make_fingerprints
+from workflow_scripts.corpora.duplicates import Clusters, lowest_bytes, similarities
+from workflow_scripts.corpora.fingerprint import SCHEMA, batches_in, make_fingerprints
 from workflow_scripts.corpora.shingles import shingles_of
 
 
@@ -49,6 +49,26 @@ def test_precision_and_recall_against_exact_jaccard(tmp_path):
     assert close > 60
     assert found_close >= 0.99 * close
     assert (far > 10_000, found_far) == (True, 0)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_similarities_are_those_of_whole_signatures_but_for_chance(seed, shared):
+    """Six standard errors of 400 pairs: bytes that agree by chance are not counted as similar."""
+    random = np.random.default_rng(seed)
+    left, right = random.integers(2**32, size=(2, 400, 128), dtype=np.uint32)
+    right = np.where(random.random(left.shape) < shared, left, right)
+    estimated = similarities(lowest_bytes(left), lowest_bytes(right))
+    assert abs((estimated - (left == right).mean(axis=1)).mean()) < 6 * np.sqrt(1 / 256 / 128 / 400)
+
+
+def test_fingerprints_take_little_room(tmp_path):
+    """A third of the text, of documents of a web page's length."""
+    texts = ["\n".join(corpus_of(seed)[:2]) for seed in range(20)]
+    write_shard(tmp_path / "a.parquet", "a", ((str(row), text) for row, text in enumerate(texts)))
+    make_fingerprints(tmp_path / "a.parquet", {}, tmp_path)
+    (batches,) = batches_in([tmp_path / "fingerprints.arrow"])
+    room = sum(batch.column(name).nbytes for batch in batches for name in SCHEMA.names)
+    assert room < 0.36 * sum(map(len, texts))
 
 
 @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.lists(st.tuples(*[st.integers(0, n - 1)] * 2), min_size=1)))))  # fmt: skip

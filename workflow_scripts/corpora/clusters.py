@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from workflow_scripts.corpora.duplicates import BANDS, NO_KEY, SIMILARITY, TABLES, Clusters, pairs_of
+from workflow_scripts.corpora.duplicates import BANDS, NO_KEY, SIMILARITY, TABLES, Clusters, pairs_of, similarities
 from workflow_scripts.corpora.fingerprint import Batch
 
 RANGE_KEYS = 2**23
@@ -28,8 +28,7 @@ def clusters_of(batches: Sequence[Batch]) -> Clusters:
     clusters = Clusters(documents)
 
     def similar(pairs: np.ndarray) -> np.ndarray:
-        left, right = (rows_of(batches, "signature", np.uint32, side) for side in pairs)
-        return (left == right).mean(axis=1) >= SIMILARITY
+        return similarities(*(rows_of(batches, "signature", np.uint8, side) for side in pairs)) >= SIMILARITY
 
     def same(pairs: np.ndarray) -> np.ndarray:
         left, right = (rows_of(batches, "digest", np.uint64, side) for side in pairs)
@@ -53,7 +52,7 @@ def _ranges(batches: Sequence[Batch], table: int, count: int) -> Iterator[tuple[
             of_batch = batch.values(f"key_{table:02}", np.uint64)[:, 0]
             first, last = np.searchsorted(of_batch, np.array([low, high], np.uint64))
             keys.append(of_batch[first:last].copy())
-            owners.append(batch.start + batch.values(f"row_{table:02}", np.uint32)[first:last, 0].astype(np.int64))
+            owners.append(batch.start + batch.values(f"row_{table:02}", np.uint16)[first:last, 0].astype(np.int64))
         yield np.concatenate(keys), np.concatenate(owners)
 
 

@@ -3,7 +3,8 @@
 python -m workflow_scripts.corpora.fingerprint --documents SHARD.parquet --out SHARD.arrow
 
 An Arrow file in batches of at most 65,536 documents, each read alone.  A row a document: `id`, `characters`, `bytes`, `digest`
-(equal where documents are the same but for white space), `signature` (MinHash), `sampled` (shingles for passages).
+(equal where documents are the same but for white space), `signature` (of each MinHash its lowest byte: Li and König 2010),
+`sampled` (shingles for passages).
 The schema's metadata names what the file was made of: hashes of documents and code.
 The columns `key_00`, ... hold the keys of a band of the signature, the last one those of the digest, **in ascending
 order**, and `row_00`, ... the rows that they belong to, so that a range of keys is a slice.
@@ -23,7 +24,7 @@ import pyarrow.compute as pc
 
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora.documents import read_shard
-from workflow_scripts.corpora.duplicates import PERMUTATIONS, TABLES, keys_of, signatures_of
+from workflow_scripts.corpora.duplicates import PERMUTATIONS, TABLES, keys_of, lowest_bytes, signatures_of
 from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.corpora.passages import sampled
 from workflow_scripts.corpora.shingles import DIGEST_BYTES, shingles_of
@@ -31,14 +32,14 @@ from workflow_scripts.files import sha256
 from workflow_scripts.store import produce
 
 BATCH_DOCUMENTS = 2**16
+"""Rows are told apart by 16 bits."""
 BATCH_BYTES = 2**28
-SIGNATURE_BYTES = 4 * PERMUTATIONS
 SCHEMA = pa.schema(
     [("id", pa.string()), ("characters", pa.int64()), ("bytes", pa.int64())]
-    + [("digest", pa.binary(DIGEST_BYTES)), ("signature", pa.binary(SIGNATURE_BYTES))]
+    + [("digest", pa.binary(DIGEST_BYTES)), ("signature", pa.binary(PERMUTATIONS))]
     + [("sampled", pa.large_list(pa.uint64()))]
     + [(f"key_{table:02}", pa.uint64()) for table in range(TABLES)]
-    + [(f"row_{table:02}", pa.uint32()) for table in range(TABLES)]
+    + [(f"row_{table:02}", pa.uint16()) for table in range(TABLES)]
 )
 
 
@@ -70,8 +71,11 @@ def _printed(batch: pa.RecordBatch) -> pa.RecordBatch:
         pc.utf8_length(texts),
         pc.binary_length(texts),
         pa.array(shingled.digests, pa.binary(DIGEST_BYTES)),
-        pa.Array.from_buffers(pa.binary(SIGNATURE_BYTES), len(batch), [None, pa.py_buffer(signatures)]),
+        pa.Array.from_buffers(pa.binary(PERMUTATIONS), len(batch), [None, pa.py_buffer(lowest_bytes(signatures))]),
         pa.LargeListArray.from_arrays(np.concatenate([[0], np.cumsum(counts)]), pa.array(chosen)),
+        *map(
+            pa.array, keys_of(signatures, np.frombuffer(b"".join(shingled.digests), np.uint8).reshape(-1, DIGEST_BYTES))
+        ),
     ]
     return pa.record_batch(columns, names=SCHEMA.names[: len(columns)])
 
@@ -79,10 +83,10 @@ def _printed(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _sorted_batch(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
     """The parts as one batch, with the keys of each table in order beside the rows that they belong to."""
     joined = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
-    keys = list(keys_of(_values(joined, "signature", np.uint32), _values(joined, "digest", np.uint8)))
-    orders = [np.argsort(of_table, kind="stable").astype(np.uint32) for of_table in keys]
+    keys = [_values(joined, f"key_{table:02}", np.uint64)[:, 0] for table in range(TABLES)]
+    orders = [np.argsort(of_table, kind="stable").astype(np.uint16) for of_table in keys]
     ordered = [of_table[order] for of_table, order in zip(keys, orders, strict=True)]
-    return pa.record_batch([*joined.columns, *map(pa.array, ordered), *map(pa.array, orders)], schema=SCHEMA)
+    return pa.record_batch([*joined.columns[:-TABLES], *map(pa.array, ordered), *map(pa.array, orders)], schema=SCHEMA)
 
 
 def _values(batch: pa.RecordBatch, column: str, dtype: type) -> np.ndarray:
