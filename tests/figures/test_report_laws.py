@@ -17,7 +17,7 @@ from tests.figures.conftest import Report
 from tests.figures.test_figures import AWKWARD
 from tests.figures.test_report import text_of
 from workflow_scripts.experiment import Experiment
-from workflow_scripts.figures import report_harm, report_laws, report_sweeps, sentences
+from workflow_scripts.figures import report_harm, report_laws, report_sweeps, sentences, transfer_law
 from workflow_scripts.figures.tables import Laws, TableError
 from workflow_scripts.figures.words import count, interval, number
 from workflow_scripts.laws.simulate import simulate_runs
@@ -43,6 +43,26 @@ def rows_of(html: str) -> list[list[str]]:
     return [
         [text_of(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in re.findall("<tr>.*?</tr>", html)
     ]
+
+
+def on_a_bound(document: dict) -> None:
+    """Statutes in Chinese after English, as measured: transfer of nothing, fitted by the ends of the search."""
+    for law in document["sources"].values():
+        law["status"] = "on a bound"
+
+
+def test_coefficients_on_a_bound_of_the_search_are_told_as_none(
+    laws_folder: Path, make_report: Report, tmp_path: Path
+) -> None:
+    """They stood as the law under "The answer", and drew its lines."""
+    laws = Laws(copied(laws_folder, tmp_path / "laws", transfer_law=on_a_bound))
+    text = text_of(make_report(laws.folder))
+    assert "No law can be read for English: the best coefficients lie on a bound of the search" in text
+    assert "By the law" not in text
+    assert "So the fraction" not in text
+    axes = transfer_law.draw(laws, "python").axes[0]
+    assert axes.get_title().endswith("no law: on a bound")
+    assert "Lines" not in " ".join(t.get_text() for t in axes.figure.texts)
 
 
 def test_every_cell_of_the_law_has_its_verdict_and_probability(html: str, laws_folder: Path) -> None:

@@ -115,3 +115,12 @@ def test_a_multiplier_read_across_a_coarse_grid_says_so(tables):
     assert not any("differ by a factor" in told for told in sentences(cells, laws, []))
     _, *coarse = sentences(cells.assign(d_e_gap=10.0), laws, [])
     assert all("read between from-scratch D that differ by a factor 10" in told for told in coarse)
+
+
+def test_a_fit_on_a_bound_of_its_search_is_no_law(tables):
+    """English to Chinese: alpha 1.50, beta 4.00, k 4.83e-24 stood beside the laws of other pairs."""
+    cells, laws = tables
+    _, *pairs = sentences(cells, laws.assign(status="on a bound"), [])
+    for told in pairs:
+        assert "no law can be read: the fit is on a bound of its search" in told
+        assert "alpha" not in told

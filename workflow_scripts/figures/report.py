@@ -24,7 +24,7 @@ from workflow_scripts.figures import (
     report_tables,
     sentences,
 )
-from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, has_estimate, read_table
+from workflow_scripts.figures.tables import COEFFICIENTS, Laws, TableError, has_law, read_table
 from workflow_scripts.figures.words import count, number, title_of
 from workflow_scripts.files import write_text
 from workflow_scripts.laws.runs import SIMULATED
@@ -127,8 +127,10 @@ def finding(laws: Laws, source: str, target: str) -> dict[str, Any]:
         "answers": answers,
         "status": law["status"],
     }
-    if not has_estimate(law):
-        return found | {"meaning": [], "quality": [f"{title_of(source)}: no law was fitted ({found['status']})."]}
+    if not has_law(law):
+        without = sentences.without_law(law, source)
+        quality = sentences.quality(law) if "starts" in law else [without]
+        return found | {"meaning": [], "without": without, "quality": quality}
     k, alpha, beta = (law[name]["estimate"] for name in COEFFICIENTS)
     formula = Markup("D<sub>T</sub> = {} · D<sub>F</sub><sup>{}</sup> · N<sup>{}</sup>").format(
         number(k), number(alpha), number(beta)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.report_tables import Rows
-from workflow_scripts.figures.tables import Laws, has_estimate
+from workflow_scripts.figures.tables import Laws, has_law
 from workflow_scripts.figures.words import count, interval, number, title_of
 from workflow_scripts.laws.claims import ALIKE, CLAIMS, PAPER, claims, overall
 from workflow_scripts.laws.noise import SMALLEST_DEVIATION
@@ -251,7 +251,7 @@ def _zero_shot(source: str, cells: list[dict[str, Any]]) -> list[str]:
 def plan(laws: Laws) -> dict[str, Any]:
     """The planner's answers with a data size in the middle of the fit, or why it has none."""
     title = "Which corpus, how big a model, or more data?"
-    if not any(has_estimate(law) for law in laws.transfer_law.values()):
+    if not any(has_law(law) for law in laws.transfer_law.values()):
         return {
             "title": title,
             "question": "No law was fitted, so nothing can be planned.",

@@ -58,6 +58,16 @@ def meaning(law: dict[str, Any], source: str, target: str) -> list[str]:
     return sentences
 
 
+def without_law(law: dict[str, Any], source: str) -> str:
+    """Why there is no law to tell of."""
+    if law["status"] != "on a bound":
+        return f"No law was fitted for {title_of(source)}: {law['status']}."
+    return (
+        f"No law can be read for {title_of(source)}: the best coefficients lie on a bound of the search, so they are not"
+        " those of the cells. Cells that gain nothing, or whose gain drowns in noise, have none."
+    )
+
+
 def multiplier(law: dict[str, Any], target: str) -> str:
     """How many times fine-tuning data counts by the law, at the smallest and the largest N of the fit."""
     ends = law["data_multiplier"]

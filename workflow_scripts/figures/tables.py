@@ -191,9 +191,11 @@ class Laws:
         return table.sort_values(["n_params", "d_chars", "seed"], ignore_index=True)
 
 
-def has_estimate(law: dict[str, Any]) -> bool:
-    """Whether a law was fitted at all."""
-    return all((law.get(name) or {}).get("estimate") is not None for name in COEFFICIENTS)
+def has_law(law: dict[str, Any]) -> bool:
+    """Whether there is one to tell of: on a bound of the search the coefficients are the search's, not the cells'."""
+    return law["status"] != "on a bound" and all(
+        (law.get(name) or {}).get("estimate") is not None for name in COEFFICIENTS
+    )
 
 
 def parse(description: str, argv: Sequence[str] | None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from matplotlib.markers import CARETDOWN
 
 from workflow_scripts.figures import style
 from workflow_scripts.figures.style import End
-from workflow_scripts.figures.tables import COEFFICIENTS, Laws, has_estimate
+from workflow_scripts.figures.tables import COEFFICIENTS, Laws, has_law
 from workflow_scripts.figures.words import count, interval, number, title_of
 
 LOGIT_TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999)
@@ -57,7 +57,7 @@ def _limits(laws: Laws) -> tuple[float, float]:
         cells = laws.cells(source)
         seen.extend(fraction_of(cells["d_f"], cells["d_e_known"]))
         law = laws.transfer_law[source]
-        if has_estimate(law):
+        if has_law(law):
             for d_f in cells["d_f"].unique():
                 seen.extend(law_fraction(law, d_f, laws.sizes["n_params"].to_numpy(float)))
     seen = [fraction for fraction in seen if FRACTION_FLOOR <= fraction < 1]
@@ -76,8 +76,8 @@ def _logit_axis(axes: Axes, limits: tuple[float, float]) -> None:
 
 def _title(law: dict[str, Any], source: str, target: str) -> str:
     heading = f"{title_of(source)} → {title_of(target)}: $D_T = k\\,D_F^{{\\alpha}}\\,N^{{\\beta}}$"
-    if not has_estimate(law):
-        return f"{heading}\nno law fitted: {law['status']}"
+    if not has_law(law):
+        return f"{heading}\nno law: {law['status']}"
     symbols = (("k", "k"), ("alpha", "α"), ("beta", "β"))
     terms = (
         f"{symbol} = {number(law[name]['estimate'])} ({interval(law[name]['low'], law[name]['high'])})"
@@ -96,7 +96,7 @@ def _panel(axes: Axes, laws: Laws, source: str) -> list[str]:
     ends: list[End] = []
     for i, d_f in enumerate(d_fs):
         row, look = cells[cells["d_f"] == d_f], styles[int(d_f)]
-        if has_estimate(law):
+        if has_law(law):
             line = law_fraction(law, d_f, grid)
             fitted = bool(row["in_fit"].any())
             axes.plot(grid, line, color=look.colour, linestyle="-" if fitted else ":", linewidth=1.4 if fitted else 1)
@@ -104,7 +104,7 @@ def _panel(axes: Axes, laws: Laws, source: str) -> list[str]:
             ends.append(End(grid[-1], line[-1], count(d_f), look.colour))
         shift = 1.025 ** (i - (len(d_fs) - 1) / 2)
         notes |= dict.fromkeys(_points(axes, row, look, shift))
-        if not has_estimate(law):
+        if not has_law(law):
             height = fraction_of(row["d_f"], row["d_e_known"])[-1]
             height = float(np.clip(height, *axes.get_ylim()))
             ends.append(End(row["n_params"].iloc[-1] * shift, height, count(d_f), look.colour))

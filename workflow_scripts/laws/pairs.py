@@ -98,9 +98,9 @@ def ratios(experiments: list[Path], cells: pd.DataFrame) -> list[dict[str, Any]]
 
 
 def _log_d_t(experiment: Path, source: str, d_f: float, n_params: float) -> tuple[float, np.ndarray] | None:
-    """ln D_T by the law of `source`: the estimate and the draws; None if it has none."""
+    """ln D_T by the law of `source`: the estimate and the draws; None if there is none to be read."""
     law = read_json(experiment / "laws" / "transfer_law.json")["sources"][source]
-    if law["ln_k"]["estimate"] is None:
+    if law["ln_k"]["estimate"] is None or law["status"] == "on a bound":
         return None
     draws = _table(experiment / "laws" / "draws.parquet").query("source == @source")
     at = np.array([1.0, np.log(d_f), np.log(n_params)])
@@ -120,7 +120,7 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
             f"{law['source']} -> {law['target']} ({law['experiment']}): at N = {cell['size']}, {cell['d_f']:,} characters"
             f" ({cell['d_f_bytes']:,.0f} bytes) count {_range(cell, 'multiplier', '.2f')} times{_gap(cell)},"
             f" {cell['test_bits_per_byte']:.3f} bits per byte against {cell['scratch_bits_per_byte']:.3f} from scratch;"
-            f" alpha {_range(law, 'alpha', '.2f')}, beta {_range(law, 'beta', '.2f')}, k {_range(law, 'k', '.3g')}"
+            f" {_law(law)}"
         )
     for ratio in compared:
         one, other = ratio["experiments"]
@@ -131,6 +131,12 @@ def sentences(cells: pd.DataFrame, laws: pd.DataFrame, compared: list[dict[str, 
             f" {share:.0%} of the larger"
         )
     return told
+
+
+def _law(law: Any) -> str:
+    if law["status"] == "on a bound":
+        return "no law can be read: the fit is on a bound of its search"
+    return f"alpha {_range(law, 'alpha', '.2f')}, beta {_range(law, 'beta', '.2f')}, k {_range(law, 'k', '.3g')}"
 
 
 def _gap(cell: Any) -> str:
