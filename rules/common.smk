@@ -121,17 +121,30 @@ def job_of(folder):
     )
 
 
-def specifications_of(pattern):
-    """The declared choices of the runs of the job that `pattern` names, as one string.
+def told_of(runs):
+    """The declared choices of the runs of a job as one string.  pydantic writes it: that takes a quarter of the time of
+    `canonical_json`, whose order of keys only the store needs."""
+    return to_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs}).decode()
 
-    A function of the wildcards alone: Snakemake does not watch parameters that depend on anything else.  pydantic writes
-    them: that takes a quarter of the time of `canonical_json`, whose order of keys only the store needs.
+
+LONGEST_ARGUMENT = 120_000  # bytes; Linux takes 131,072
+for job, runs in ALL_JOBS.items():
+    if len(runs) > 32 and (length := len(told_of(runs).encode())) > LONGEST_ARGUMENT:
+        raise WorkflowError(
+            f"{job}: {len(runs)} runs share this job, and what it is told of them takes {length:,} bytes, more than the"
+            f" {LONGEST_ARGUMENT:,} that an argument may have; lower share_process_below, or ask for fewer D"
+        )
+
+
+def specifications_of(pattern):
+    """What the job that `pattern` names is told of its runs.
+
+    A function of the wildcards alone: Snakemake does not watch parameters that depend on anything else.
     """
 
     @signed
     def specifications(wildcards):
-        runs = ALL_JOBS[pattern.format(**dict(wildcards.items()))]
-        return to_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs}).decode()
+        return told_of(ALL_JOBS[pattern.format(**dict(wildcards.items()))])
 
     return specifications
 

@@ -39,6 +39,10 @@ MISTAKES = {
                      "python": {"functions": {"kind": "files", "path": "python.jsonl"}}}},
         ["corpora.english.words.reader", "prose", "gcide"],
     ),
+    "more runs in a job than a command can name": (
+        {"grids": [{"unit": "excerpt", "finetune": [1_000, 4_000], "scratch": [*range(1_000, 8_000, 20)]}]},
+        ["scratch/excerpt/1k/seed0/small: 350 runs share this job", "lower share_process_below"],
+    ),
 }  # fmt: skip
 
 
