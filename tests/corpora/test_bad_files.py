@@ -39,6 +39,7 @@ def tar_with_header_of(size: int) -> bytes:
 
 
 PARQUET = table({"text": ["some text"] * 500})
+INNER = compressed("a.xz", tar({f"{row}.txt": os.urandom(3000).hex().encode() for row in range(20)}))
 WET = b"".join(wet_members(["first " * 50, "second " * 50]))
 BROKEN_FILES = {
     # name: (kind, file, content, part of the message)
@@ -93,6 +94,33 @@ BROKEN_FILES = {
     "tar.gz cut off": ("github", "a.tar.gz", gzip.compress(tar(FILES))[:-900], "Truncated"),
     "tar that is none": ("github", "a.tar", b"no archive " * 100, "byte"),
     "wet cut off": ("common_crawl", "a.warc.wet.gz", WET[:-20], "cut off"),
+    "wet cut off at the head of a record": (
+        "common_crawl",
+        "a.warc.wet.gz",
+        WET + wet_members(["third"])[1][:20],
+        "cut off",
+    ),
+    "wet of nothing": ("common_crawl", "a.warc.wet.gz", gzip.compress(b""), "no conversion or response record"),
+    "wet without pages": ("common_crawl", "a.warc.wet.gz", wet_members([])[0], "no conversion or response record"),
+    "wet that is no gzip, cut off": (
+        "common_crawl",
+        "a.warc.wet",
+        gzip.decompress(WET) + b"WARC/1.0\r\nWARC-Ty",
+        "cut off",
+    ),
+    "last line cut off": ("webtext", "a.jsonl", MANY + b'{"text": "wor', "cut off"),
+    "xml cut off between pages": (
+        "wikipedia",
+        "a.xml",
+        export([page("one")]).split(b"</mediawiki>")[0],
+        "no </mediawiki>",
+    ),
+    "csv of one column with a broken quote": ("files", "a.csv", b'text\n"a "b\nc\nd"\n', "never closed"),
+    "tar cut off in a large file": ("github", "a.tar", tar({"a.py": b"x" * 200_000})[:150_000], "a.py"),
+    "xz in a tar, damaged": ("webtext", "owt.tar", tar({"a.xz": flipped(INNER, len(INNER) // 2)}), "a.xz"),
+    "xz in a tar, cut off": ("webtext", "owt.tar", tar({"a.xz": INNER[: len(INNER) // 2]}), "a.xz"),
+    "no xz in a tar": ("webtext", "owt.tar", tar({"a.xz": b"something else"}), "a.xz"),
+    "no path and no extension": ("github", "a.jsonl", b'{"content": "text"}\n', "without path and extension"),
     "wet that is none": ("common_crawl", "a.warc.wet.gz", gzip.compress(MANY), "WARC header"),
     "xml cut off in a page": ("wikipedia", "a.xml", export([page("one"), page("two")])[:-90], "without end"),
     "xml of something else": ("wikipedia", "a.xml", b'<?xml version="1.0"?>\n<rss></rss>\n', "no page"),
@@ -109,7 +137,7 @@ def test_a_broken_file_ends_with_its_name_the_place_and_the_cause(case, tmp_path
     path.write_bytes(content)
     with pytest.raises(CorpusError) as error:
         found(kind, path)
-    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).startswith(f"{path}")
     assert cause in str(error.value)
     assert "byte" in str(error.value) or "row" in str(error.value)
 

@@ -36,7 +36,7 @@ LINES = {
     "a number": (b'{"text": 5}\n', "no_text_under_text"),
     "nested without end": (b"[" * 200_000 + b"\n", "broken_json"),
     "a number of 5,000 digits": (b'{"text": "x", "n": ' + b"9" * 5_000 + b"}\n", "broken_json"),
-    "NUL bytes": (bytes(500) + b"\n", "broken_json"),
+    "NUL bytes": (bytes(500) + b"\n", "nul_bytes"),
     "two megabytes": (b'{"text": "' + b"x" * 2_000_000 + b'"}\n', "too_large"),
 }
 
@@ -66,6 +66,17 @@ def test_a_broken_csv_row_is_set_aside(row, reason, tmp_path):
     assert found("files", tmp_path / "a.csv") == ["one", Unreadable(reason, len(row), len(head)), "three"]
 
 
+def test_the_lines_of_a_broken_csv_row_are_no_rows(tmp_path):
+    """What stood behind the break was read as rows, if it had a comma."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'id,text\n1,one\n2,"a "row" of\nsome fragment\nof lines",x\n3,three\n4,"fo,ur"\n')
+    one, broken, three, four = found("files", path)
+    assert (one, three, four) == ("one", "three", "fo,ur")
+    assert broken == Unreadable(
+        "broken_csv", len(b'2,"a "row" of\nsome fragment\nof lines",x\n'), len(b"id,text\n1,one\n")
+    )
+
+
 def test_null_and_invalid_utf8_in_parquet_are_set_aside(tmp_path):
     raw = pa.array([b"one", b"\xff\xfe", None, "vier: Grüße".encode()], pa.binary())
     text = pa.Array.from_buffers(pa.string(), 4, raw.buffers())
@@ -90,6 +101,47 @@ def test_a_broken_warc_record_is_set_aside_once_and_the_next_one_found(case, tmp
     path.write_bytes(b"".join([*MEMBERS[:2], BROKEN_RECORDS[case], *MEMBERS[3:]]))
     first, broken, last = found("common_crawl", path)
     assert (first[:10], broken.reason, last[:10]) == ("document 0", "broken_record", "document 2")
+
+
+def test_two_broken_records_of_a_file_lose_nothing_between_them(tmp_path):
+    """Offsets were counted from the one before, twice: what lay between two breaks was passed over, and not counted."""
+    members = wet_members([f"document {row} {os.urandom(300).hex()}" for row in range(12)])
+    starts = [sum(map(len, members[:place])) for place in range(len(members))]
+    broken = [4, 6]
+    path = tmp_path / "a.warc.wet.gz"
+    path.write_bytes(b"".join(flipped(one, 300) if place in broken else one for place, one in enumerate(members)))
+    read = found("common_crawl", path)
+    assert [one.offset for one in read if isinstance(one, Unreadable)] == [starts[place] for place in broken]
+    assert len([one for one in read if isinstance(one, str)]) == 10
+
+
+def test_damage_between_two_records_is_placed_and_measured(tmp_path):
+    path = tmp_path / "a.warc.wet.gz"
+    head = bytes(3) + MEMBERS[2][3:]
+    path.write_bytes(b"".join([*MEMBERS[:2], head, *MEMBERS[3:]]))
+    _, broken, _ = found("common_crawl", path)
+    assert broken == Unreadable("broken_record", len(MEMBERS[2]), len(MEMBERS[0]) + len(MEMBERS[1]))
+
+
+def test_the_last_record_may_be_the_broken_one(tmp_path):
+    members = [*MEMBERS[:3], gzip.compress(PLAIN.replace(b"Length: ", b"Length: 9"))]
+    (tmp_path / "a.warc.wet.gz").write_bytes(b"".join(members))
+    assert set_aside("common_crawl", tmp_path / "a.warc.wet.gz")[2:] == ["broken_record"]
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "encoded"),
+    [
+        ("Content-Encoding: gzip", b"<p>words</p>", False),
+        ("Content-Encoding: identity", b"<p>words</p>", False),
+        ("Content-Encoding: br", b"\x0b\x02\x80words\x03", True),
+        ("Transfer-Encoding: chunked", b"<p>words</p>", False),
+        ("Transfer-Encoding: chunked", b"c\r\n<p>words</p>\r\n0\r\n\r\n", True),
+    ],
+)
+def test_older_crawls_keep_the_header_of_a_body_that_they_decoded(header, body, encoded, tmp_path):
+    (tmp_path / "a.warc.gz").write_bytes(response(body, extra=f"{header}\r\n"))
+    assert set_aside("common_crawl", tmp_path / "a.warc.gz") == ["encoded_http_body" if encoded else "words"]
 
 
 @pytest.mark.usefixtures("small_records")

@@ -148,7 +148,7 @@ def test_a_source_of_which_nothing_is_left_ends_with_the_reasons(tmp_path):
 def test_the_counts_of_a_source_are_the_sums_of_its_shards(tmp_path):
     good = LANGUAGES["german"]
     (tmp_path / "a.txt").write_text(good)
-    (tmp_path / "b.jsonl").write_bytes(json_lines([good, "short"]) + b"{")
+    (tmp_path / "b.jsonl").write_bytes(json_lines([good, "short"]) + b"{\n")
     shards = []
     for name in ("a.txt", "b.jsonl"):
         run([tmp_path / name], {"kind": "files", "path": "*", "set_aside": 1})

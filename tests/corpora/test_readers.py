@@ -1,5 +1,6 @@
 """Every format of every kind gives the text that was put in, byte for byte."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.corpora.dumps import (
     zipped,
 )
 from workflow_scripts.corpora.records import LeftOut
+from workflow_scripts.corpora.wikimedia import plain_text
 
 AWKWARD = {
     "german": "Grüße aus Köln – süß & groß",
@@ -138,6 +140,52 @@ def test_wikitext_becomes_prose(tmp_path):
     path.write_bytes(compressed(path.name, export([page(wikitext)])))
     expected = "Title\nKöln is a town in Germany. \n History \nA film: Star Wars: Episode IV – 5 < 6\n"
     assert found("wikipedia", path) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "prose"),
+    [
+        ("<blockquote>Quoted words<ref>{{cite}} Smith 2001</ref></blockquote>", "Quoted words"),
+        ("''slanted<ref>Smith 2001 p. 4</ref> text''", "slanted text"),
+        ("<center>[[File:a.jpg|thumb|300px|The caption]]</center>After", "After"),
+        ("<div>\n{| class=x\n| one || two\n|}\n</div>After", "After"),
+        ("<div>[[Category:Foo]][[de:Bar]]words</div>", "words"),
+        ("<ref>note<ref>in a note</ref></ref>words", "words"),
+    ],
+)
+def test_what_is_no_prose_goes_from_within_other_markup_too(wikitext, prose):
+    assert plain_text(wikitext, {"file", "category"}).strip() == prose
+
+
+def test_of_a_history_the_last_revision_counts(tmp_path):
+    old = "<revision><text>old</text></revision>"
+    (tmp_path / "a.xml").write_bytes(export([page("new").replace("<revision>", f"{old}<revision>", 1)]))
+    ((_, text),) = documents("wikipedia", tmp_path / "a.xml")
+    assert text.endswith("new")
+
+
+def test_an_export_of_bigquery_names_paths_its_own_way_and_leaves_binaries_out(tmp_path):
+    rows = [{"sample_path": "a.py", "content": "x = 1"}, {"sample_path": "b.png", "content": None}]
+    (tmp_path / "a.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (name, text), (_, left) = documents("github", tmp_path / "a.json", extensions=["py"])
+    assert (name.endswith("/a.py"), text, left.reason) == (True, "x = 1", "other_extension")
+
+
+def test_a_file_of_known_extension_alone_is_named_by_it(tmp_path):
+    """Filters of code judge by the name: Python was taken for a language of another comment."""
+    (tmp_path / "a.jsonl").write_text(json.dumps({"ext": "py", "content": "x = 1"}) + "\n")
+    assert documents("github", tmp_path / "a.jsonl", extensions=["py"]) == [(f"{tmp_path}/a.jsonl:1.py", "x = 1")]
+
+
+def test_openwebtext2_is_read_from_the_tar_of_its_release(tmp_path):
+    rows = "".join(json.dumps({"text": f"text {row}", "meta": {}}) + "\n" for row in range(3)).encode()
+    path = tmp_path / "openwebtext2.jsonl.zst.tar"
+    path.write_bytes(
+        tar({"2005-12.jsonl.zst": compressed("a.zst", rows), "2006-01.jsonl.zst": compressed("a.zst", rows)})
+    )
+    read = documents("webtext", path)
+    assert [text for _, text in read] == ["text 0", "text 1", "text 2"] * 2
+    assert read[4][0] == f"{path}/2006-01.jsonl.zst:2"
 
 
 def test_a_line_break_of_html_parts_words(tmp_path):

@@ -10,7 +10,7 @@ from tests.corpora.dumps import (
     source,
 )
 from workflow_scripts.corpora import clean
-from workflow_scripts.corpora.counts import EARLY_RECORDS, Counts
+from workflow_scripts.corpora.counts import EARLY_RECORDS, HOLES, Counts
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Unreadable
 
@@ -52,6 +52,18 @@ class TestLimit:
         assert self.run(2, 1, set_aside=0.5)["kept"]["documents"] == 2
         with pytest.raises(SystemExit, match="more than 0.00%"):
             self.run(5000, 1, set_aside=0)
+
+    @pytest.mark.parametrize("reason", sorted(HOLES))
+    def test_a_hole_counts_by_its_bytes(self, reason):
+        """A lost block of a WET file took 200 of 2,000 documents, and counted as one broken record of no bytes."""
+        counts = Counts(0.001)
+        for _ in range(1800):
+            counts.decode("x" * 100, 100)
+        counts.set_one_aside("a.warc.wet.gz:500", Unreadable(reason, 20_000, 9_000))
+        with pytest.raises(
+            CorpusError, match=r"20,000 of 200,000 bytes are damaged, with all records in them \(10.00%\)"
+        ):
+            counts.check_limit()
 
     def test_a_hopeless_source_is_given_up_early(self):
         read_so_far = []

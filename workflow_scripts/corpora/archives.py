@@ -26,24 +26,35 @@ from workflow_scripts.corpora.records import Unreadable
 class Member:
     """A file in an archive or folder; `open` is good until the next member is taken."""
 
+    archive: Path
     name: str
     offset: int
     """Where its header begins in the archive, decompressed; 0 in a folder."""
     open: Callable[[], BinaryIO]
 
+    @property
+    def climbs_out(self) -> bool:
+        """Whether its name leads out of the archive."""
+        return PurePosixPath(self.name).is_absolute() or ".." in self.name.replace("\\", "/").split("/")
+
     def read(self) -> bytes | Unreadable:
-        """Its bytes, or why there are none: too large, damaged, encrypted, or named to climb out of the archive."""
-        if PurePosixPath(self.name).is_absolute() or ".." in self.name.replace("\\", "/").split("/"):
+        """Its bytes, or why there are none: too large, damaged, encrypted, or named to climb out of the archive.
+
+        Raises CorpusError where a tar archive ends within it.
+        """
+        if self.climbs_out:
             return Unreadable("unsafe_path", 0, self.offset)
         try:
             with self.open() as file:
                 return bounded(file, self.offset)
         except (zipfile.BadZipFile, zlib.error, EOFError, LZMAError, NotImplementedError) as error:
-            return Unreadable(f"damaged_member ({error})", 0, self.offset)
+            return Unreadable("damaged_member", 0, self.offset, str(error))
+        except tarfile.TarError as error:
+            raise broken_archive(self.archive, self.offset, f"{error} in {self.name}") from error
         except OSError as error:  # bz2's word for damage; that of the system has a number
             if error.errno is not None:
                 raise
-            return Unreadable(f"damaged_member ({error})", 0, self.offset)
+            return Unreadable("damaged_member", 0, self.offset, str(error))
         except UnicodeDecodeError:
             return Unreadable("invalid_name", 0, self.offset)
         except RuntimeError:  # zipfile's answer to a member that needs a password
@@ -67,7 +78,7 @@ def members(path: Path) -> Iterator[Member]:
 def _folder_members(path: Path) -> Iterator[Member]:
     for file in files_below(path):
         with unchanged(file):
-            yield Member(file.relative_to(path).as_posix(), 0, partial(open, file, "rb"))
+            yield Member(path, file.relative_to(path).as_posix(), 0, partial(open, file, "rb"))
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -86,7 +97,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
         with archive:
             for entry in archive.infolist():
                 if not entry.is_dir() and not stat.S_ISLNK(entry.external_attr >> 16):
-                    yield Member(entry.filename, entry.header_offset, partial(archive.open, entry))
+                    yield Member(path, entry.filename, entry.header_offset, partial(archive.open, entry))
 
 
 def tar_members(stream: BinaryIO, path: Path) -> Iterator[Member]:
@@ -96,7 +107,7 @@ def tar_members(stream: BinaryIO, path: Path) -> Iterator[Member]:
         with tarfile.open(fileobj=forward, mode="r:") as archive:
             while (entry := archive.next()) is not None:
                 if entry.isreg():
-                    yield Member(entry.name, entry.offset, partial(archive.extractfile, entry))
+                    yield Member(path, entry.name, entry.offset, partial(archive.extractfile, entry))
                 archive.members.clear()  # tarfile remembers every member
         if forward.last_block.strip(b"\0") or not forward.last_block:  # tarfile takes a broken header for the end
             raise tarfile.ReadError("broken header, or no end of the archive")
@@ -104,9 +115,11 @@ def tar_members(stream: BinaryIO, path: Path) -> Iterator[Member]:
             if more.strip(b"\0"):
                 raise tarfile.ReadError("something follows its end, as in archives that were put together by `cat`")
     except tarfile.TarError as error:
-        raise CorpusError(
-            f"{path}: broken after byte {forward.tell():,} (decompressed): {error}; fetch or write it again"
-        ) from error
+        raise broken_archive(path, forward.tell(), str(error)) from error
+
+
+def broken_archive(path: Path, offset: int, cause: str) -> CorpusError:
+    return CorpusError(f"{path}: broken after byte {offset:,} (decompressed): {cause}; fetch or write it again")
 
 
 class _Forward:

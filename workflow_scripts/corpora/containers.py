@@ -72,13 +72,18 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         check_head(path)
         opener = partial(lzma.open, path) if compression == "xz" else partial(pa.input_stream, str(path), compression)
         with opener() as file:
-            stream = io.BufferedReader(_Counted(path, file), BUFFER)
+            stream = checked(path, file)
             _refuse_html(path, head := stream.peek(1024))
             if not head:
                 raise CorpusError(
                     f"{path}: empty, decompressed, no document at byte 0; fetch it again or take it out of `path`"
                 )
             yield stream
+
+
+def checked(path: Path, file: BinaryIO) -> io.BufferedReader:
+    """A stream that raises CorpusError, with `path` and the offset, where it is damaged or cut off."""
+    return io.BufferedReader(_Counted(path, file), BUFFER)
 
 
 class _Counted(io.RawIOBase):

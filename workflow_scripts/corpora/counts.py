@@ -15,6 +15,8 @@ from workflow_scripts.corpora.records import LeftOut, Unreadable
 
 EARLY_RECORDS = 10_000
 """From here on a source that breaks its limit is given up before it is read whole."""
+HOLES = frozenset(("broken_record", "nul_bytes"))
+"""Reasons of which one may hide many records: a part of a WARC file that is passed over, a lost block of a disk."""
 BROKEN_EXAMPLES = 100
 EXAMPLES = 3
 EXAMPLE_CHARACTERS = 300
@@ -62,15 +64,22 @@ class Counts:
             self.check_limit()
 
     def check_limit(self) -> None:
-        """Raises CorpusError with file, offset and cause of the first broken record if there are too many."""
+        """Raises CorpusError with file, offset and cause of the first broken record if there are too many, or too many bytes
+        of damage in which records may be lost."""
         broken, read = sum(reason["documents"] for reason in self.set_aside.values()), self.read["documents"]
+        damaged, size = sum(self.set_aside[hole]["bytes"] for hole in HOLES & set(self.set_aside)), self.read["bytes"]
         if broken > self._limit * read:
-            first = self.set_aside_examples[0]
-            raise CorpusError(
-                f"{first['id']}: {first['reason']} at byte {first['offset']:,}; {broken:,} of {read:,} records are "
-                f"broken ({broken / read:.2%}), and this is the first. Correct the input, or let more than "
-                f"{self._limit:.2%} be set aside: `set_aside`"
-            )
+            found, share = f"{broken:,} of {read:,} records are broken", broken / read
+        elif damaged > self._limit * size:
+            found, share = f"{damaged:,} of {size:,} bytes are damaged, with all records in them", damaged / size
+        else:
+            return
+        first = self.set_aside_examples[0]
+        cause = f" ({first['cause']})" if first["cause"] else ""
+        raise CorpusError(
+            f"{first['id']}: {first['reason']}{cause} at byte {first['offset']:,}; {found} ({share:.2%}), and this is the first."
+            f" Correct the input, or let more than {self._limit:.2%} be set aside: `set_aside`"
+        )
 
     def leave_out(self, found: LeftOut) -> None:
         self.read["documents"] += 1

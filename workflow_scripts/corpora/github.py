@@ -8,32 +8,38 @@ from typing import Any
 
 from workflow_scripts.corpora.archives import members
 from workflow_scripts.corpora.errors import CorpusError
-from workflow_scripts.corpora.records import Document, LeftOut, decoded
-from workflow_scripts.corpora.rows import read_rows
+from workflow_scripts.corpora.records import Document, decoded
+from workflow_scripts.corpora.rows import Values, read_rows
 from workflow_scripts.corpora.sources import GithubSource
 
 FIELDS = {
     "text": ("content", "code"),
-    "path": ("path", "max_stars_repo_path"),
+    "path": ("path", "max_stars_repo_path", "sample_path"),
     "extension": ("ext",),
     "licence": ("license", "licenses", "max_stars_repo_licenses"),
 }
 
 
 def read_exports(path: Path, source: GithubSource) -> Iterator[Document]:
-    """Files of an export with the chosen extensions and licences; a row that states several licences needs them all."""
+    """Files of an export with the chosen extensions and licences; a row that states several licences needs them all.
+
+    Raises CorpusError for a row that has neither a path nor an extension.
+    """
     extensions, licences = _normalised(source.extensions), _normalised(source.licences)
 
-    def text_of(row: dict[str, Any]) -> str | LeftOut:
-        extension = row["extension"] or PurePosixPath(str(row["path"] or "")).suffix
+    def refused(row: Values) -> str | None:
+        if row["extension"] is None and row["path"] is None:
+            known = ", ".join((*FIELDS["path"], *FIELDS["extension"]))
+            raise CorpusError(
+                f"{path}: a row without path and extension, so no language is known; expected one of {known}"
+            )
+        extension = row["extension"] or PurePosixPath(str(row["path"])).suffix
         stated = _normalised(row["licence"] if isinstance(row["licence"], list) else filter(None, [row["licence"]]))
         if not _normalised([extension]) <= extensions:
-            return LeftOut("other_extension", len(row["text"].encode("utf-8", "surrogatepass")))
-        if source.licences and not (stated and stated <= licences):
-            return LeftOut("other_licence", len(row["text"].encode("utf-8", "surrogatepass")))
-        return row["text"]
+            return "other_extension"
+        return "other_licence" if source.licences and not (stated and stated <= licences) else None
 
-    return read_rows(path, FIELDS, text_of)
+    return read_rows(path, FIELDS, refused=refused)
 
 
 def read_files(path: Path, source: GithubSource) -> Iterator[Document]:

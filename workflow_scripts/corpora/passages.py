@@ -21,8 +21,8 @@ SHARED_SHINGLES = 5
 
 def sampled(hashes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sampled hashes of a batch, and how many each document has."""
-    chosen = hashes % np.uint64(SAMPLED_ONE_IN) == 0
-    return hashes[chosen], np.diff(np.concatenate([[0], np.cumsum(chosen)])[offsets])
+    chosen = np.flatnonzero(hashes % np.uint64(SAMPLED_ONE_IN) == 0)
+    return hashes[chosen], np.diff(np.searchsorted(chosen, offsets))
 
 
 def hashes_of(sampled: pa.LargeListArray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

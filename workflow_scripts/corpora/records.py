@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A broken record, to be set aside: `reason`, its length in bytes, and where it begins.
+    """A broken record, to be set aside: `reason`, by which it is counted, its length in bytes, where it begins, and what
+    else was found.
 
     The offset is in bytes of its file after decompression, unless the reader says otherwise.
     """
@@ -15,6 +16,7 @@ class Unreadable:
     reason: str
     bytes: int
     offset: int = 0
+    cause: str = ""
 
 
 @dataclass(frozen=True)

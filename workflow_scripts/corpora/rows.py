@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -32,33 +32,58 @@ class Row(NamedTuple):
     offset: int
 
 
-def read_rows(
-    path: Path, fields: Fields, text_of: Callable[[dict[str, Any]], str | LeftOut] | None = None
-) -> Iterator[Document]:
-    """A document a row; ids are the path with `:<line>` or `:<row>`, from 1, and `/<path>` where a row has a path.
+Values = Mapping[str, Any]
+"""Of a row, by our names; missing ones are None."""
 
-    `text_of` takes the values by our names, missing ones as None, and gives the text: by default `text` itself.  The
-    offset of a broken row is its byte in JSON lines and CSV, and its number in parquet.  Memory: one row, in parquet
-    16 of them and the pages of a row group that hold them.  Raises CorpusError for a file that is not what its name
-    says, and for one without a column for `text`.
+
+def read_rows(
+    path: Path,
+    fields: Fields,
+    text_of: Callable[[Values], str] = lambda values: values["text"],
+    refused: Callable[[Values], str | None] = lambda values: None,
+) -> Iterator[Document]:
+    """A document a row; ids are the path with `:<line>` or `:<row>`, from 1, and `/<path>` where a row has a path, or
+    `.<extension>`.
+
+    `text_of` gives the text of a row that has one, by default `text` itself; `refused` says before, whatever the text is,
+    why a row is not asked for, or None.  The offset of a broken row is its byte in JSON lines and CSV, and its number in
+    parquet.  Memory: one row, in parquet 16 of them and the pages of a row group that hold them.  Raises CorpusError for a
+    file that is not what its name says, and for one without a column for `text`.
     """
-    reader = READERS[suffix_of(path)]
+    return texts_of(READERS[suffix_of(path)](path, fields), fields, text_of, refused)
+
+
+def texts_of(
+    rows: Iterable[Row],
+    fields: Fields,
+    text_of: Callable[[Values], str] = lambda values: values["text"],
+    refused: Callable[[Values], str | None] = lambda values: None,
+) -> Iterator[Document]:
+    """The documents of rows, as `read_rows` tells them."""
     missing = "no_text_under_" + "_or_".join(fields["text"])
-    for row in reader(path, fields):
+    for row in rows:
         if isinstance(row.values, Unreadable):
             yield row.name, row.values
             continue
         values = {ours: _first(row.values, theirs) for ours, theirs in fields.items()}
         text = values["text"]
-        if not isinstance(text, str):
+        if reason := refused(values):
+            length = len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else row.bytes
+            yield row.name, LeftOut(reason, length)
+        elif not isinstance(text, str):
             yield row.name, Unreadable(missing, row.bytes, row.offset)
         elif has_lone_surrogate(text):
             yield row.name, Unreadable("invalid_unicode", row.bytes, row.offset)
         elif len(text) > containers.LARGEST_RECORD:
             yield row.name, Unreadable("too_large", len(text), row.offset)
         else:
-            name = f"{row.name}/{values['path']}" if values.get("path") else row.name
-            yield name, text_of(values) if text_of else text
+            yield _named(row.name, values), text_of(values)
+
+
+def _named(name: str, values: Values) -> str:
+    if values.get("path"):
+        return f"{name}/{values['path']}"
+    return f"{name}.{values['extension']}" if values.get("extension") else name
 
 
 def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
@@ -67,12 +92,21 @@ def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 def _json_lines(path: Path, fields: Fields) -> Iterator[Row]:
     with opened(path) as stream:
-        for number, (offset, line) in enumerate(lines(stream), 1):
-            if isinstance(line, Unreadable):
-                yield Row(f"{path}:{number}", line, line.bytes, offset)
-            elif line.strip():
-                found = _json_object(line.removeprefix(BYTE_ORDER_MARK) if offset == 0 else line, offset)
-                yield Row(f"{path}:{number}", found, len(line), offset)
+        yield from json_lines(stream, path)
+
+
+def json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
+    """The rows of an open file; `path` stands in their names.  Raises CorpusError if it is cut off within its last line."""
+    for number, (offset, line) in enumerate(lines(stream), 1):
+        if isinstance(line, Unreadable):
+            yield Row(f"{path}:{number}", line, line.bytes, offset)
+        elif line.strip():
+            found = _json_object(line.removeprefix(BYTE_ORDER_MARK) if offset == 0 else line, offset)
+            if isinstance(found, Unreadable) and not line.endswith(b"\n"):
+                raise CorpusError(
+                    f"{path}: byte {offset:,}: {found.reason} in the last line, which has no end: cut off? Fetch it again"
+                )
+            yield Row(f"{path}:{number}", found, len(line), offset)
 
 
 def _json_object(line: bytes, offset: int) -> dict[str, Any] | Unreadable:
@@ -81,7 +115,7 @@ def _json_object(line: bytes, offset: int) -> dict[str, Any] | Unreadable:
     except UnicodeDecodeError:
         return Unreadable("invalid_utf8", len(line), offset)
     except (ValueError, RecursionError):  # RecursionError: `[[[[...`; ValueError: also a number of 5,000 digits
-        return Unreadable("broken_json", len(line), offset)
+        return Unreadable("nul_bytes" if b"\0" in line else "broken_json", len(line), offset)
     return record if isinstance(record, dict) else Unreadable("no_json_object", len(line), offset)
 
 
@@ -89,7 +123,7 @@ def _csv(path: Path, fields: Fields) -> Iterator[Row]:
     csv.field_size_limit(containers.LARGEST_RECORD)
     with opened(path) as stream:
         table = _CsvTable(path, stream)
-        header = table.next_row()
+        header = table.columns = table.next_row()
         if not isinstance(header, list):
             raise CorpusError(f"{path}: byte 0: {header or 'nothing'} where the first line must name the columns")
         _require_text(path, header, fields)
@@ -118,12 +152,16 @@ class _CsvTable:
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         self.start = self.end = 0
+        self.columns: list[str] = []
         self._path = path
         self._at_end = False
-        self._rows = csv.reader(self._decoded(stream), strict=True)
+        self._held: list[tuple[int, bytes]] = []
+        self._lines = lines(stream)
+        self._rows = csv.reader(self._decoded(), strict=True)
 
-    def _decoded(self, stream: BinaryIO) -> Iterator[str]:
-        for offset, line in lines(stream):
+    def _decoded(self) -> Iterator[str]:
+        while (found := self._held.pop() if self._held else next(self._lines, None)) is not None:
+            offset, line = found
             if isinstance(line, Unreadable):
                 raise CorpusError(f"{self._path}: byte {offset:,}: a line of {line.bytes:,} bytes; split it")
             self.end = offset + len(line)
@@ -134,17 +172,29 @@ class _CsvTable:
     def next_row(self) -> list[str] | str | None:
         """The values of the next row, the reason why it has none, or None at the end.
 
-        Raises CorpusError where a quotation mark is never closed: nothing after it can be told apart.
+        Raises CorpusError where a quotation mark is never closed, or breaks a table of one column: nothing after it can be
+        told apart.
         """
         self.start = self.end
         try:
             return next(self._rows, None)
         except csv.Error as error:
-            if self._at_end or "field limit" in str(error):
+            if self._at_end or "field limit" in str(error) or len(self.columns) < 2:
                 raise CorpusError(
                     f"{self._path}: byte {self.start:,}: {error}; is a quotation mark never closed?"
                 ) from error
+            self._pass_over()
             return "broken_csv"
+
+    def _pass_over(self) -> None:
+        """Goes on to the first line that can be a row of its own: those before may lie inside the broken one."""
+        for offset, line in self._lines:
+            if not isinstance(line, Unreadable) and line.count(b'"') % 2 == 0:
+                row = next(csv.reader([line.decode("utf-8", "surrogateescape")]))
+                if len(row) == len(self.columns):
+                    self._held.append((offset, line))
+                    return
+            self.end = offset + (line.bytes if isinstance(line, Unreadable) else len(line))
 
 
 def _parquet(path: Path, fields: Fields) -> Iterator[Row]:

@@ -42,13 +42,13 @@ def shingles_of(texts: pa.LargeStringArray) -> Shingled:
     _, offset_buffer, data_buffer = texts.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     raw = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]]
-    kept = ~_IS_SPACE[raw]
-    ends = np.concatenate([[0], np.cumsum(kept)])[offsets - offsets[0]]
-    data = raw[kept]
+    spaces = _IS_SPACE[raw]
+    ends = offsets - offsets[0] - np.searchsorted(np.flatnonzero(spaces), offsets - offsets[0])
+    data = raw[~spaces]
     digests = [hashlib.blake2b(data[start:end], digest_size=DIGEST_BYTES).digest() for start, end in pairwise(ends)]
-    windows = range(0, max(len(data) - WINDOW_BYTES + 1, 0), _BLOCK)
-    blocks = [_window_hashes(data[start : start + _BLOCK + WINDOW_BYTES - 1]) for start in windows]
-    hashes = np.concatenate(blocks) if blocks else np.empty(0, np.uint64)
+    hashes = np.empty(max(len(data) - WINDOW_BYTES + 1, 0), np.uint64)
+    for start in range(0, len(hashes), _BLOCK):
+        hashes[start : start + _BLOCK] = _window_hashes(data[start : start + _BLOCK + WINDOW_BYTES - 1])
     inside = _inside_one_document(len(data), ends)
     counts = np.maximum(np.diff(ends) - WINDOW_BYTES + 1, 0)
     return Shingled(hashes[inside], np.concatenate([[0], np.cumsum(counts)]), digests)

@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 
 import mwparserfromhell
 import numpy as np
+from mwparserfromhell.nodes import Node
+from mwparserfromhell.wikicode import Wikicode
 
 from workflow_scripts.corpora.containers import Gathered, lines, opened
 from workflow_scripts.corpora.errors import CorpusError
@@ -28,14 +30,18 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 def read_xml(path: Path) -> Iterator[Document]:
     """Articles (namespace 0, no redirects), title on the first line; ids are `<path>:<page id>`.
 
-    Memory: one page.  Raises CorpusError for a file that is damaged, cut off within a page, or holds no page.
+    Of a page with its history the last revision counts.  Memory: one page.  Raises CorpusError for a file that is damaged,
+    cut off, or holds no page.
     """
     page: Gathered | None = None
-    pages = 0
+    pages = end = 0
+    whole = False
     namespaces = {"file", "image", "category"}
     with opened(path) as stream:
         for offset, line in lines(stream):
             tag = b"" if isinstance(line, Unreadable) else line.strip()
+            end = offset + (line.bytes if isinstance(line, Unreadable) else len(line))
+            whole = tag == b"</mediawiki>" or (whole and not tag)
             if not pages and (name := _FILE_OR_CATEGORY.search(tag)):
                 namespaces.add(name[1].decode("utf-8", "replace").lower())
             if tag == b"<page>":
@@ -48,8 +54,9 @@ def read_xml(path: Path) -> Iterator[Document]:
                     pages += 1
                     yield _article(path, page, namespaces)
                     page = None
-    if page is not None or not pages:
-        where = f"byte {page.offset:,}: a page without end" if page else "byte 0: no page"
+    if page is not None or not pages or not whole:
+        where = "byte 0: no page" if not pages else f"byte {end:,}: no </mediawiki>"
+        where = f"byte {page.offset:,}: a page without end" if page else where
         raise CorpusError(f"{path}: {where}; expected MediaWiki's XML export (`<page>` on a line of its own), complete")
 
 
@@ -62,7 +69,7 @@ def _article(path: Path, page: Gathered, namespaces: Set[str]) -> Document:
         element = ElementTree.fromstring(record)
     except (ElementTree.ParseError, ValueError):  # ValueError: an encoding that Python does not know
         return name, Unreadable("broken_page", page.bytes, page.offset)
-    text, title = element.findtext("revision/text"), element.findtext("title")
+    text, title = element.findtext("revision[last()]/text"), element.findtext("title")
     name = f"{path}:{element.findtext('id')}"
     if text is None or title is None:
         return name, Unreadable("no_text_in_page", page.bytes, page.offset)
@@ -89,12 +96,18 @@ def plain_text(wikitext: str, namespaces: Set[str] = frozenset()) -> str:
     `namespaces` are the names of files and categories in the language of the text, in lower case.
     """
     code = mwparserfromhell.parse(wikitext)
-    for tag in code.filter_tags(recursive=False, matches=lambda node: str(node.tag).lower() in NOT_PROSE):
-        code.remove(tag)
+    for tag in code.filter_tags(matches=lambda node: str(node.tag).lower() in NOT_PROSE):
+        _remove(code, tag)
     for line_break in code.filter_tags(matches=lambda node: str(node.tag).lower() == "br"):
         code.replace(line_break, "\n")
-    for link in code.filter_wikilinks(recursive=False):
+    for link in code.filter_wikilinks():
         prefix, colon, _ = str(link.title).partition(":")
         if colon and (prefix.strip().lower() in namespaces or _LANGUAGE.fullmatch(prefix)):
-            code.remove(link)
+            _remove(code, link)
     return code.strip_code(collapse=False)
+
+
+def _remove(code: Wikicode, node: Node) -> None:
+    """Takes a node out, wherever it stands, unless it went with one around it."""
+    if code.contains(node):
+        code.remove(node)
