@@ -61,7 +61,7 @@ def test_coefficients_on_a_bound_of_the_search_are_told_as_none(
     assert "By the law" not in text
     assert "So the fraction" not in text
     axes = transfer_law.draw(laws, "python").axes[0]
-    assert axes.get_title().endswith("no law: on a bound")
+    assert axes.get_title().endswith("no law: the fit is on a bound of its search")
     assert "Lines" not in " ".join(t.get_text() for t in axes.figure.texts)
 
 

@@ -95,3 +95,17 @@ def test_every_curve_has_the_same_columns(tmp_path, monkeypatch):
     assert some.schema == empty.schema
     assert len(some) > 3
     assert len(empty) == 0
+
+
+def test_a_run_that_fails_keeps_what_it_saw(tmp_path, monkeypatch):
+    """Its curve was empty: nobody could look how it came to that."""
+    write_tokens(tmp_path / "tokens" / "corpus")
+    monkeypatch.chdir(tmp_path)
+    steep = SPECIFICATION | {"recipe": SPECIFICATION["recipe"] | {"learning_rate": 1e30}}
+    main(["--runs", json.dumps({"a": steep}), "--tokens", "tokens", "--out", "a.json"])
+    record = read_json("a/run.json")
+    assert (record["status"], record["outcome"]) == ("failed", None)
+    assert "not finite" in record["failure"]
+    curve = pq.read_table("a/curve.parquet").to_pylist()
+    assert curve[0]["step"] == 0
+    assert curve[0]["validation_loss"] > 0

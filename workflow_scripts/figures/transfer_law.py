@@ -77,7 +77,8 @@ def _logit_axis(axes: Axes, limits: tuple[float, float]) -> None:
 def _title(law: dict[str, Any], source: str, target: str) -> str:
     heading = f"{title_of(source)} → {title_of(target)}: $D_T = k\\,D_F^{{\\alpha}}\\,N^{{\\beta}}$"
     if not has_law(law):
-        return f"{heading}\nno law: {law['status']}"
+        status = law["status"]
+        return f"{heading}\nno law: {'the fit is on a bound of its search' if status == 'on a bound' else status}"
     symbols = (("k", "k"), ("alpha", "α"), ("beta", "β"))
     terms = (
         f"{symbol} = {number(law[name]['estimate'])} ({interval(law[name]['low'], law[name]['high'])})"

@@ -81,7 +81,7 @@ class Cell:
             else:
                 trained = train(self._task(data), state, placement, checkpoint_seconds, stop_requested=stop_requested)
         except TrainingFailure as failure:
-            trained = Trained({}, Progress(), "failure")
+            trained = Trained({}, failure.progress, "failure")
             return trained, record | {"status": "failed", "failure": str(failure), "outcome": None}
         outcome = self._measure(trained, placement) | self._effort(trained.progress, data)
         return trained, record | {"status": "ok", "failure": None, "outcome": outcome}

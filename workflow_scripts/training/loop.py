@@ -33,7 +33,11 @@ NOISE_STEPS = 20
 
 
 class TrainingFailure(RuntimeError):
-    """The run cannot go on: its loss or gradient is not finite."""
+    """The run cannot go on: its loss or gradient is not finite.  `progress` is how far it came."""
+
+    def __init__(self, words: str, progress: Progress) -> None:
+        super().__init__(words)
+        self.progress = progress
 
 
 class Preempted(Exception):
@@ -196,7 +200,7 @@ class Trainer:
         with self._precision():
             loss = held_out_loss(self.averaged, self.task.stop_windows, self.device)
         if not math.isfinite(loss):
-            raise TrainingFailure(f"step {progress.step}: validation loss {loss}")
+            raise TrainingFailure(f"step {progress.step}: validation loss {loss}", progress)
         steps = int(self.interval["steps"].item())
         square_one, square_batch = self._squared_norms() if steps >= NOISE_STEPS else (None, None)
         progress.curve.append(
@@ -226,7 +230,8 @@ class Trainer:
             raise TrainingFailure(
                 f"step {step}: the loss or its gradient is not finite, at learning rate "
                 f"{self._learning_rate_at(step):.3g}; the last good "
-                f"evaluation was at step {good['step']}, validation loss {good['validation_loss']:.3f}"
+                f"evaluation was at step {good['step']}, validation loss {good['validation_loss']:.3f}",
+                self.progress,
             )
 
     def stopped_by(self) -> str | None:
