@@ -123,6 +123,12 @@ def test_damage_between_two_records_is_placed_and_measured(tmp_path):
     assert broken == Unreadable("broken_record", len(MEMBERS[2]), len(MEMBERS[0]) + len(MEMBERS[1]))
 
 
+def test_damage_that_no_record_of_text_follows_is_counted(tmp_path):
+    head = bytes(3) + MEMBERS[2][3:]
+    (tmp_path / "a.warc.wet.gz").write_bytes(b"".join([*MEMBERS[:2], head, wet_members([])[0]]))
+    assert set_aside("common_crawl", tmp_path / "a.warc.wet.gz")[1:] == ["broken_record"]
+
+
 def test_the_last_record_may_be_the_broken_one(tmp_path):
     members = [*MEMBERS[:3], gzip.compress(PLAIN.replace(b"Length: ", b"Length: 9"))]
     (tmp_path / "a.warc.wet.gz").write_bytes(b"".join(members))

@@ -63,6 +63,8 @@ def _documents(path: Path, file: BinaryIO) -> Iterator[str | Unreadable | LeftOu
                     gap = None
                 yield found
                 in_record = False
+            if gap is not None:
+                yield gap
             _require_end(path, file, last)
             return
         except OSError as error:
