@@ -261,6 +261,15 @@ def test_pairs_are_drawn_at_their_middle_size_as_the_table_has_them(pair_cells: 
     assert any("1 cells beyond" in text for text in words)
 
 
+def test_two_sources_of_one_experiment_are_two_pairs(pair_cells: Path) -> None:
+    """They were one line that went back and forth."""
+    cells = pairs.read_cells(pair_cells).query("experiment == 'b'")
+    both = pd.concat([cells, cells.assign(source="text_and_code", multiplier=4.0)])
+    (axes,) = pairs.draw(both).axes
+    words = {text.get_text() for text in axes.texts}
+    assert {"English → French", "Text and code → French"} <= words
+
+
 def test_pairs_are_the_same_bytes_for_the_same_table(pair_cells: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         pairs.main(["--cells", str(pair_cells), "--out", str(tmp_path / name)])

@@ -26,15 +26,17 @@ MULTIPLIER = ("multiplier", "multiplier_low", "multiplier_high")
 
 
 def draw(cells: pd.DataFrame) -> Figure:
-    """D_E / D_F against D_F in bytes, at the middle size of each experiment, with 95 % intervals."""
+    """D_E / D_F against D_F in bytes, at the middle size of each experiment and source, with 95 % intervals."""
     figure, ((axes,),) = style.panels(1, right=1.45)
-    style.axis_of_characters(axes, cells["d_f_bytes"].tolist(), "target data D$_F$ (bytes)")
+    drawn = {key: _middle(rows) for key, rows in cells.groupby(["experiment", "source"], sort=False)}
+    known = pd.concat(drawn.values()).dropna(subset="multiplier")
+    style.axis_of_characters(axes, known["d_f_bytes"].tolist(), "target data D$_F$ (bytes)")
     axes.axhline(1, color=style.MUTED, linewidth=0.7)
     colours, ends, censored = mpl.colormaps["tab10"], [], 0
-    for i, (name, rows) in enumerate(cells.groupby("experiment", sort=False)):
-        own, colour = _middle(rows), colours(i % 10)
-        censored += int(own["multiplier"].isna().sum())
-        own = own[own["multiplier"].notna()]
+    names = pd.Series({key: f"{title_of(key[1])} → {title_of(rows['target'].iloc[0])}" for key, rows in drawn.items()})
+    for i, (key, rows) in enumerate(drawn.items()):
+        colour, own = colours(i % 10), rows[rows["multiplier"].notna()]
+        censored += len(rows) - len(own)
         if own.empty:
             continue
         low, high = (own["multiplier"] - own[MULTIPLIER[1]], own[MULTIPLIER[2]] - own["multiplier"])
@@ -47,16 +49,15 @@ def draw(cells: pd.DataFrame) -> Figure:
             marker=style.MARKERS[i % len(style.MARKERS)],
             elinewidth=0.8,
         )
-        last = own.iloc[-1]
-        pair = f"{title_of(last['source'])} → {title_of(last['target'])}"
-        twice = cells.groupby("experiment")[["source", "target"]].first().duplicated(keep=False)[name]
-        ends.append(End(last["d_f_bytes"], last["multiplier"], f"{pair}\n({name})" if twice else pair, colour))
+        last, twice = own.iloc[-1], names.duplicated(keep=False)[key]
+        name = f"{names[key]}\n({key[0]})" if twice else names[key]
+        ends.append(End(last["d_f_bytes"], last["multiplier"], name, colour))
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "235" else "")
     axes.set_ylabel("times that the data counts, D$_E$ / D$_F$")
     style.label_ends(axes, ends)
-    sizes = ", ".join(dict.fromkeys(_middle(rows)["size"].iloc[0] for _, rows in cells.groupby("experiment")))
+    sizes = ", ".join(dict.fromkeys(rows["size"].iloc[0] for rows in drawn.values()))
     lost = f"  {count(censored)} cells beyond the from-scratch curve are not drawn." if censored else ""
     style.footnote(figure, [f"N = {sizes}; bars: 95 % intervals, without an end where that is not known.{lost}"])
     return figure
