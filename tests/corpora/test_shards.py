@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workflow_scripts.corpora.documents import ROW_GROUP_DOCUMENTS, read_shard, write_shard
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.shards import SHARD_BYTES, SHARD_FILES, check_names, runs, shards_of
 
@@ -67,3 +68,10 @@ def test_a_link_to_nothing_and_a_name_that_is_no_text_are_told(tmp_path):
     open(strange, "w").close()
     with pytest.raises(CorpusError, match=r"xf6.*the name is no UTF-8; rename it"):
         check_names([os.fsdecode(strange)])
+
+
+def test_a_shard_of_many_short_texts_is_written_in_parts(tmp_path):
+    """A million texts of two characters were held in memory at once: bounds were of characters alone."""
+    number = 2 * ROW_GROUP_DOCUMENTS + 1
+    write_shard(tmp_path / "a.parquet", "a", ((str(row), "ab") for row in range(number)))
+    assert [len(batch) for batch in read_shard(tmp_path / "a.parquet", ["id"])] == [ROW_GROUP_DOCUMENTS] * 2 + [1]

@@ -17,11 +17,11 @@ SPLITS_SCHEMA = pa.schema(
 )
 """A row a document of a shard, in its order.  `split` is one of SPLITS, or `dropped` for a `reason`; `cluster` is the
 smallest digest among its duplicates."""
-ROW_GROUP_CHARACTERS = 4_000_000
+ROW_GROUP_CHARACTERS, ROW_GROUP_DOCUMENTS = 4_000_000, 2**16
 
 
 def write_shard(path: str | Path, source: str, documents: Iterable[tuple[str, str]]) -> None:
-    """Writes (id, text) pairs as one shard, holding one row group of about 4 M characters in memory.
+    """Writes (id, text) pairs as one shard, holding one row group of about 4 M characters or 65,536 documents in memory.
 
     Ids get the source's name in front: "<source>/<id>".  The file is written in place: callers rename.
     """
@@ -33,7 +33,7 @@ def write_shard(path: str | Path, source: str, documents: Iterable[tuple[str, st
             ids.append(f"{source}/{name}")
             texts.append(text)
             characters += len(text)
-            if characters >= ROW_GROUP_CHARACTERS:
+            if characters >= ROW_GROUP_CHARACTERS or len(ids) == ROW_GROUP_DOCUMENTS:
                 writer.write_table(_table(ids, texts, source))
                 ids, texts, characters = [], [], 0
         if ids:
