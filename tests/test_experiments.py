@@ -13,7 +13,7 @@ from workflow_scripts.experiment import Experiment
 from workflow_scripts.store import canonical_json
 
 FILES = sorted(Path("config/experiments").glob("*.yaml"))
-HALF_A_SCREEN = 25
+SCREEN, HALF_A_SCREEN = 75, 25
 LANGUAGES = ("german", "spanish", "french", "chinese")
 
 
@@ -32,10 +32,26 @@ def path(request) -> Path:
     return request.param
 
 
-def test_a_file_on_a_base_is_at_most_half_a_screen(path):
+def test_a_file_is_at_most_a_screen_and_one_on_a_base_half(path):
     """Whole experiments, for dumps, say everything and are longer."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= HALF_A_SCREEN or not any(line.startswith("base:") for line in lines)
+    assert len(lines) <= (HALF_A_SCREEN if any(line.startswith("base:") for line in lines) else SCREEN)
+
+
+@pytest.mark.parametrize("name", ["text-to-python", "languages"])
+def test_the_smallest_sets_of_the_papers_do_not_end_in_their_warm_up(name):
+    """With 300 steps and 100 epochs, 300,000 characters did."""
+    experiment = load(name)
+    recipe = experiment.recipe
+    smallest = min(run.characters for run in experiment.runs if run.arm == "scratch")
+    steps = smallest / 3 / (recipe.batch_sequences * experiment.model.n_ctx) * recipe.budget_epochs
+    assert steps > 5 * recipe.warmup_steps
+
+
+def test_the_corpora_of_the_paper_have_the_papers_sizes():
+    corpora = load("text-to-python").corpora
+    sizes = {name: sum(source.characters for source in sources.values()) for name, sources in corpora.items()}
+    assert sizes == {"text": 24e9, "code": 240e9, "python": 22e9}
 
 
 def test_every_package_is_pinned_and_has_its_reader(path):

@@ -74,11 +74,16 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
         "batch_tokens": specification["recipe"]["batch_sequences"] * specification["model"]["n_ctx"],
         "noise_scale_tokens": outcome.get("noise_scale_tokens"),
         "batch_above_noise_scale": outcome.get("batch_above_noise_scale", False),
-        "flops": outcome.get("flops"),
-        "flops_with_head": outcome.get("flops_with_head"),
+        "flops": _float(outcome.get("flops")),
+        "flops_with_head": _float(outcome.get("flops_with_head")),
         "train_seconds": outcome.get("seconds"),
         "evaluation_seconds": outcome.get("evaluation_seconds"),
     }
+
+
+def _float(count: int | None) -> float | None:
+    """FLOPs of a large run are more than 64 bits count."""
+    return None if count is None else float(count)
 
 
 def learning_curve(record: Mapping[str, Any], curve: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

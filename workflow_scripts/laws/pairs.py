@@ -4,8 +4,8 @@
 
 Losses per token and characters compare within one experiment.  Across languages and tokenizers stand losses in bits per
 byte, D in bytes beside characters, and the multiplier D_E / D_F, which has no unit.  Writes DIR/cells.csv (a row a
-fine-tuned cell) and DIR/laws.csv (a row a law), and prints sentences.  Two experiments with one source and one target,
-that differ in their tokenizer for instance, are compared by their D_T.
+fine-tuned cell), DIR/laws.csv (a row a law) and DIR/report.md, which it prints.  Two experiments with one source and one
+target, that differ in their tokenizer for instance, are compared by their D_T, also in DIR/ratios.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.files import folder_to_write, read_json, written
+from workflow_scripts.files import folder_to_write, read_json, write_json, write_text, written
 from workflow_scripts.laws.cautions import WIDE_GAP
 from workflow_scripts.laws.percentiles import interval
 from workflow_scripts.laws.runs import SIMULATED, RunsError
@@ -172,7 +172,11 @@ def main(argv: list[str] | None = None) -> None:
     for name, table in (("cells", cells), ("laws", laws)):
         with written(arguments.out / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
-    print("\n".join(sentences(cells, laws, ratios(arguments.experiments, cells))))
+    compared = ratios(arguments.experiments, cells)
+    told = "\n".join(sentences(cells, laws, compared))
+    write_json(arguments.out / "ratios.json", {"simulated": bool(cells["simulated"].any()), "ratios": compared})
+    write_text(arguments.out / "report.md", told + "\n")
+    print(told)
 
 
 if __name__ == "__main__":
