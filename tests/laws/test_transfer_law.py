@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from workflow_scripts.laws.estimators import plane
-from workflow_scripts.laws.likelihood import Observed
+from workflow_scripts.laws.likelihood import Observed, Terms, _likelihood
 from workflow_scripts.laws.transfer_law import Design, fit_from_many_starts, fit_law, missed_factor
 
 PAPER = {"text": (1.9e4, 0.18, 0.38), "mix": (2.1e5, 0.096, 0.38)}
@@ -143,3 +143,17 @@ def test_a_third_axis_is_recovered():
     assert best.status == "ok"
     found = [best.law.ln_k[0], *best.law.exponents[0]]
     np.testing.assert_allclose(found, [np.log(0.5), 0.3, 0.25, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize("away", [1.0, 1e4, 1e8, 1e12])
+def test_the_curvature_of_a_limit_that_is_broken_by_far_is_never_negative(away):
+    """Two large numbers were subtracted: the fit of few cells, with an outlier, ended in "Singular matrix"."""
+    values = np.array([[1.0, -0.7, 1.0]])
+    terms = Terms(values, np.array([True, False, False]), np.array([np.log(1000.0)]))
+    for side in (1, -1):
+        observed = Observed(np.array([[np.log(1000.0) + side * 5.0]]), np.array([[side]]))
+        _, _, curvature = _likelihood(
+            np.array([[np.log(1e3) - 2 * side, 0.0, 0.0]]), terms, np.array([5.0 / away]), observed
+        )
+        assert (np.linalg.eigvalsh(curvature) >= -1e-9 * np.abs(curvature).max()).all()
+        assert np.einsum("dii->di", curvature).min() >= 0

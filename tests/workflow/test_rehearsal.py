@@ -8,7 +8,10 @@ from workflow_scripts.files import read_json
 
 pytestmark = pytest.mark.workflow
 
-PLANTED = {"text": {"k": 1.9e4, "alpha": 0.18, "beta": 0.38}, "text_and_code": {"k": 2.1e5, "alpha": 0.096, "beta": 0.38}}
+PLANTED = {
+    "text": {"k": 1.9e4, "alpha": 0.18, "beta": 0.38},
+    "text_and_code": {"k": 2.1e5, "alpha": 0.096, "beta": 0.38},
+}
 REHEARSAL = {
     "base": "config/experiments/text-to-python.yaml",
     "experiment": "rehearsal",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr
+from scipy.special import erfcx, log_ndtr
 
 EXPONENT_BOUND = 4.0
 LEVEL_BOUND = 14.0
@@ -176,11 +176,11 @@ def _likelihood(
     value, first, second = 0.5 * away**2, away / deviation, 1 / np.broadcast_to(deviation, away.shape) ** 2
     if outside.any():
         signed = away * observed.side
-        log_mass = log_ndtr(signed)
-        hazard = np.exp(-0.5 * signed**2 - 0.5 * np.log(2 * np.pi) - log_mass)
-        value = np.where(outside, -log_mass, value)
+        hazard = np.sqrt(2 / np.pi) / erfcx(-signed / np.sqrt(2))
+        value = np.where(outside, -log_ndtr(signed), value)
         first = np.where(outside, -hazard * observed.side / deviation, first)
-        second = np.where(outside, hazard * (signed + hazard) / deviation**2, second)
+        # between 0 and 1, but the difference of two large numbers where a limit is broken by far
+        second = np.where(outside, np.clip(hazard * (signed + hazard), 0, 1) / deviation**2, second)
     share = np.exp(log_d_t - log_d_e)
     gauss_newton = terms.weighted_products(second * share**2)
     hessian = gauss_newton + terms.weighted_products(first * share * (1 - share))
