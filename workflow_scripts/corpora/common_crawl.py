@@ -83,7 +83,7 @@ def _documents(path: Path, file: BinaryIO) -> Iterator[str | Unreadable | LeftOu
 
 
 def _require_end(path: Path, file: BinaryIO, last: int) -> None:
-    """Raises CorpusError if the file ends within the record after `last`, where fastwarc sees none, or holds none at all."""
+    """Raises CorpusError if the file ends within the record after that at `last`: fastwarc ends there without a word."""
     file.seek(0)
     if file.read(len(_GZIP)) == _GZIP:
         while (end := _end_of_member(file, last)) > last:

@@ -16,7 +16,8 @@ from workflow_scripts.corpora.records import LeftOut, Unreadable
 EARLY_RECORDS = 10_000
 """From here on a source that breaks its limit is given up before it is read whole."""
 HOLES = frozenset(("broken_record", "nul_bytes"))
-"""Reasons of which one may hide many records: a part of a WARC file that is passed over, a lost block of a disk."""
+"""Reasons of which one may hide many records: a part of a WARC file that is passed over (its bytes are
+compressed ones, about a third of what was lost), a lost block of a disk."""
 BROKEN_EXAMPLES = 100
 EXAMPLES = 3
 EXAMPLE_CHARACTERS = 300
