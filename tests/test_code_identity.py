@@ -1,8 +1,45 @@
 """The identity of code changes with its substance, and only with that."""
 
+import ast
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workflow_scripts import code_identity
+
+STATEMENTS = [
+    *(
+        "x = 1",
+        "x = '1'",
+        "x = None",
+        "x = [1]",
+        "x = [[1]]",
+        "x = 1, 2",
+        "x = y = 1",
+        "x += 1",
+        "x: int",
+        "x: int = 1",
+        "del x",
+    ),
+    *("f()", "f(x)", "f(*x)", "f(**x)", "f(x=x)", "x.f", "x[f]", "{**x}", "{None: x}", "{x}", "return", "return None"),
+    *("if x: f()\nelse: f(x)", "if x:\n f()\n f(x)", "for x in f: pass", "async def g(): pass", "def g(): pass"),
+    *(
+        "def g(x=None): pass",
+        "def g(*, x=None): pass",
+        "def g(*, x): pass",
+        "lambda: None",
+        "f'{x}'",
+        "f'{x!r}'",
+        "global x",
+    ),
+]
+
+
+def told(source):
+    words = []
+    code_identity._tell(ast.parse(source), words)
+    return words
 
 
 @pytest.fixture
@@ -68,6 +105,22 @@ def test_a_change_anywhere_in_the_closure_counts(package, hashed, file, old, new
     before = hashed()
     edit(package / file, old, new)
     assert hashed() != before
+
+
+def test_a_version_of_python_that_knows_more_fields_does_not_count(package, hashed, monkeypatch):
+    """A step may run in the environment of its rule, under another Python than Snakemake's: 3.12 adds `type_params`."""
+    before = hashed()
+    monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "of_a_later_python"))
+    monkeypatch.setattr(ast.FunctionDef, "of_a_later_python", [], raising=False)
+    assert hashed() == before
+
+
+@given(
+    st.lists(st.sampled_from(STATEMENTS), min_size=1, max_size=4),
+    st.lists(st.sampled_from(STATEMENTS), min_size=1, max_size=4),
+)
+def test_other_code_is_told_otherwise(one, other):
+    assert (told("\n".join(one)) == told("\n".join(other))) == (one == other)
 
 
 def test_a_module_that_is_not_there_is_an_error(hashed):

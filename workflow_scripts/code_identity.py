@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
@@ -38,7 +39,9 @@ def _read(path: Path) -> tuple[str, frozenset[str]]:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
-    return ast.dump(tree), frozenset(name for name in names if name.split(".")[0] == PACKAGE.name)
+    words: list[str] = []
+    _tell(tree, words)
+    return " ".join(words), frozenset(name for name in names if name.split(".")[0] == PACKAGE.name)
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
@@ -47,6 +50,25 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
     for block in ("body", "orelse", "finalbody", "handlers", "cases"):
         for child in getattr(node, block, ()):
             yield from _statements(child)
+
+
+def _tell(value: Any, words: list[str]) -> None:
+    """Adds a syntax tree to `words`, the same in every version of Python: versions differ in the empty fields that they know,
+    which `ast.dump` writes, at twice the time."""
+    if isinstance(value, ast.AST):
+        words.append(type(value).__name__)
+        for name in value._fields:
+            field = getattr(value, name, None)
+            if field is not None and field != [] and name != "ctx":  # Load or Store, which the place says
+                words.append(name)
+                _tell(field, words)
+        words.append(")")
+    elif isinstance(value, list):
+        for item in value:
+            _tell(item, words)
+        words.append("]")
+    else:
+        words.append(repr(value))
 
 
 def _is_text(statement: ast.stmt) -> bool:
