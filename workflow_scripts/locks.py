@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +15,7 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 def try_lock(path: Path) -> IO[str] | None:
     """The open file while no other process holds the lock on it, else None.  Closing the file frees the lock.
 
-    The file holds the process number of the last owner.  Raises SystemExit where the file system has no locks.
+    The file tells the last owner.  Raises SystemExit where the file system has no locks.
     """
     file = _opened(path)
     try:
@@ -35,7 +36,7 @@ def wait_for_lock(path: Path) -> IO[str]:
 
 
 def owner(path: Path) -> str:
-    """Process number of the one that holds, or held, the lock."""
+    """The process that holds, or held, the lock: its number, its machine, and the SLURM job that it is of."""
     return path.read_text() or "?"
 
 
@@ -70,5 +71,6 @@ def _flock(file: IO[str], how: int) -> None:
 
 def _sign(file: IO[str]) -> None:
     file.truncate(0)
-    file.write(str(os.getpid()))
+    job = os.environ.get("SLURM_JOB_ID")
+    file.write(f"{os.getpid()} on {platform.node()}" + (f" in SLURM job {job}" if job else ""))
     file.flush()

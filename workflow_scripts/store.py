@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.files import temporary_beside, write_json
+from workflow_scripts.files import write_json, written
 from workflow_scripts.locks import owner, try_lock, wait_for_lock
 
 STORE = Path("results/store")
@@ -46,14 +46,14 @@ def only_writer(path: Path) -> Iterator[None]:
 
 def link(source: Path, target: Path) -> None:
     """Makes `target` the same file as `source` (a copy where the file system has no hard links), atomically."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(target)
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copy2(source, temporary)
-    os.replace(temporary, target)
+    with written(
+        target
+    ) as temporary:  # which also removes it where both are one file already: a rename leaves them alone
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copy2(source, temporary)
 
 
 def produce(kind: str, identity: Mapping[str, Any], outputs: Mapping[str, Path], make: Callable[[Path], None]) -> Path:

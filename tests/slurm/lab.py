@@ -115,7 +115,7 @@ def held_at_its_checkpoint(project, finished, manifest, over):
     runs, lock = project.folder / "results/store/runs", project.results("training", manifest).with_suffix(".lock")
     checkpoints = [runs / f"{run['key']}.state" / "checkpoint.pt" for run in finished.manifest(manifest).values()]
     until(lambda: any(map(Path.exists, checkpoints)), over)
-    process = int(owner(lock))
+    process = int(owner(lock).split()[0])
     os.kill(process, signal.SIGSTOP)
     try:
         yield process
