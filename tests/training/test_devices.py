@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import platform
 import tempfile
 from multiprocessing.connection import wait
 
@@ -143,9 +144,26 @@ def test_users_have_leases_of_their_own(monkeypatch):
     assert devices.leases() != ours
 
 
-def test_no_gpu_asked_for_is_the_cpu():
+def test_machines_that_share_a_folder_have_leases_of_their_own(monkeypatch):
+    ours = devices.leases()
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    assert devices.leases() != ours
+
+
+def test_no_gpu_asked_for_is_the_cpu(monkeypatch, capfd):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with devices.device(0) as device:
         assert device == torch.device("cpu")
+    assert not capfd.readouterr().err
+
+
+def test_gpus_that_torch_cannot_open_are_told(monkeypatch, capfd):
+    """As where a node's driver is too old: the job would only end at its time limit, on a CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with devices.device(1) as device:
+        assert device == torch.device("cpu")
+    assert "CUDA_VISIBLE_DEVICES=3, but torch" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

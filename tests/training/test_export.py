@@ -21,7 +21,7 @@ def exported(tmp_path):
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models
 
-    def make(shape, failure=None):
+    def make(shape, failure=None, end_last=False):
         model = GPT(shape)
         model.initialise(1)
         with torch.no_grad():
@@ -32,7 +32,10 @@ def exported(tmp_path):
         save_file(model.state_dict(), run / "model.safetensors")
         record = {"identity": {"specification": {"model": vars(shape)}}, "failure": failure}
         (run / "run.json").write_text(json.dumps(record))
-        vocabulary = {END_OF_TEXT: 0, **{chr(33 + i): i + 1 for i in range(shape.vocab_size - 1)}}
+        others = [chr(33 + i) for i in range(shape.vocab_size - 1)]
+        vocabulary = {
+            token: i for i, token in enumerate([*others, END_OF_TEXT] if end_last else [END_OF_TEXT, *others])
+        }
         Tokenizer(models.BPE(vocabulary, [])).save(str(tmp_path / "tokenizer.json"))
         export(run, tmp_path / "tokenizer.json", tmp_path / "out")
         return model, tmp_path / "out"
@@ -63,12 +66,16 @@ def test_transformers_agrees_on_loss_and_gradient(exported, shape):
     assert sum(p.numel() for p in theirs.parameters()) == shape.parameter_counts()["total"]
 
 
-def test_the_tokenizer_comes_along(exported):
+@pytest.mark.parametrize("end_last", [False, True], ids=["ours", "GPT-2's"])
+def test_the_tokenizer_comes_along(exported, end_last):
+    """`generate` stops at the token that config.json names: with GPT-2's vocabulary it was `!`."""
     from transformers import AutoTokenizer
 
-    _, folder = exported(SHAPES[0])
+    _, folder = exported(SHAPES[0], end_last=end_last)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.eos_token_id == 0
+    end = SHAPES[0].vocab_size - 1 if end_last else 0
+    config = json.loads((folder / "config.json").read_text())
+    assert tokenizer.eos_token_id == config["eos_token_id"] == config["bos_token_id"] == end
     assert tokenizer.model_max_length == SHAPES[0].n_ctx
 
 

@@ -3,13 +3,18 @@
 import itertools
 import os
 import signal
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.training.conftest import SHAPE
+from workflow_scripts.training import checkpoint
 from workflow_scripts.training.checkpoint import CURRENT, NEW, PREVIOUS, load_checkpoint, save_checkpoint
 from workflow_scripts.training.loop import Preempted, Trainer, TrainingFailure, held_out_loss, train
 from workflow_scripts.training.model import GPT
@@ -140,8 +145,8 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(make_task, tmp_path,
 def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     save_checkpoint(tmp_path, {"step": 1})
 
-    def dies(state, path):
-        path.write_bytes(b"half")
+    def dies(state, file):
+        file.write(b"half")
         raise Killed
 
     monkeypatch.setattr(torch, "save", dies)
@@ -171,6 +176,40 @@ def test_garbage_gives_way_to_the_checkpoint_before(tmp_path, garbage):
     save_checkpoint(tmp_path, {"step": 2})
     (tmp_path / CURRENT).write_bytes(garbage)
     assert load_checkpoint(tmp_path) == {"step": 1}
+
+
+@given(st.data())
+def test_no_damaged_checkpoint_is_taken_for_a_whole_one(data):
+    """torch reads past changed bytes: a run went on from weights that nobody trained."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, state = Path(name), {"weights": torch.arange(1000.0), "step": 7}
+        save_checkpoint(folder, state)
+        whole = (folder / CURRENT).read_bytes()
+        at = data.draw(st.integers(0, len(whole) - 1))
+        damaged = bytearray(whole)
+        damaged[at : at + data.draw(st.integers(1, 600))] = data.draw(st.binary(max_size=600))
+        (folder / CURRENT).write_bytes(damaged)
+        found = load_checkpoint(folder)
+        assert found is None or (torch.equal(found["weights"], state["weights"]) and found["step"] == 7)
+
+
+def test_what_is_wrong_with_the_machine_does_not_throw_a_checkpoint_away(tmp_path, monkeypatch):
+    """Memory that was short for a moment made a run begin again, and its next checkpoint replaced the good one."""
+    save_checkpoint(tmp_path, {"step": 1})
+
+    def without_memory(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch, "load", without_memory)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_says_so(tmp_path, monkeypatch):
+    """torch hides it behind `unexpected pos`."""
+    monkeypatch.setattr(checkpoint, "written", lambda _: nullcontext(Path("/dev/full")))
+    with pytest.raises(OSError, match="No space left on device"):
+        save_checkpoint(tmp_path, {"weights": torch.zeros(1_000_000)})
 
 
 def test_no_checkpoint_is_no_state(tmp_path):

@@ -6,10 +6,13 @@ import os
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
-from workflow_scripts.training.loop import Trainer
-from workflow_scripts.training.placement import Placement, processes
+from workflow_scripts.training.checkpoint import save_checkpoint
+from workflow_scripts.training.data import DataError
+from workflow_scripts.training.loop import Preempted, Trainer, train
+from workflow_scripts.training.placement import AGREE_EVERY, Placement, processes
 
 CPU = torch.device("cpu")
 STEPS = 12
@@ -38,6 +41,9 @@ def _one_of(rank, count, port, sharded, task, folder, resumed):
         state = trainer.state()
         if rank == 0:
             torch.save(state, folder / "state.pt")
+        elif sharded:
+            gathered = [*state["model"].values(), *state["averaged"].values(), *state["optimizer"]["first"]]
+            assert not any(torch.is_tensor(value) for value in gathered), "one process keeps what is whole"
 
 
 def alone(task, first=None):
@@ -97,6 +103,45 @@ def test_a_run_may_resume_with_another_number_of_devices(make_task, tmp_path, po
     _, first_half = alone(task)
     again, _ = run_together(task, 2, port, sharded, tmp_path, first=first_half)
     assert again[STEPS - 1] == pytest.approx(last, abs=5e-4)
+
+
+def _train_where_only_the_first_sees_a_checkpoint(rank, port, task, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with processes(CPU) as placement, pytest.raises(DataError, match="find different checkpoints there"):
+        train(task, folder / ("saved" if rank == 0 else "unseen"), placement)
+
+
+def test_processes_that_find_different_checkpoints_refuse(make_task, tmp_path, port):
+    """A network file system may show a node's new file late: they averaged gradients of different weights to the end."""
+    task = make_task()
+    trainer = Trainer(task, Placement(CPU))
+    trainer.evaluate()
+    trainer.train_step()
+    save_checkpoint(tmp_path / "saved", trainer.state())
+    multiprocessing.spawn(_train_where_only_the_first_sees_a_checkpoint, (port, task, tmp_path), nprocs=2)
+
+
+def test_two_processes_stop_and_go_on_together(make_task, tmp_path, port):
+    """`train` itself, whose processes must agree when to save and when to leave."""
+    task = make_task()
+    alone = train(task, tmp_path / "alone", Placement(CPU))
+    multiprocessing.spawn(_train_stop_and_go_on, (port, task, tmp_path), nprocs=2)
+    together = np.load(tmp_path / "validation.npy")
+    judged = [row["validation_loss"] for row in alone.progress.curve]
+    np.testing.assert_allclose(together[: len(judged)], judged[: len(together)], atol=2e-3)
+
+
+def _train_stop_and_go_on(rank, port, task, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with processes(CPU) as placement:
+        with pytest.raises(Preempted, match=f"step {AGREE_EVERY};"):
+            train(task, folder / "state", placement, stop_requested=lambda: rank == 0)
+        dist.barrier()
+        trained = train(task, folder / "state", placement)
+        if rank == 0:
+            np.save(folder / "validation.npy", [row["validation_loss"] for row in trained.progress.curve])
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(make_task):

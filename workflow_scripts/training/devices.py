@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,9 +25,11 @@ POLL_SECONDS = 2.0
 
 
 def leases() -> Path:
-    """Folder of this user's lock files.  A SLURM job has its own: SLURM may number the devices of every job from 0."""
+    """Folder of this user's lock files on this machine, whose `TMPDIR` others may share.  A SLURM job has its own: SLURM may
+    number the devices of every job from 0."""
     job = os.environ.get("SLURM_JOB_ID")
-    return Path(tempfile.gettempdir()) / "-".join(["gpu-leases", str(os.getuid()), *([job] if job else [])])
+    parts = ["gpu-leases", platform.node(), str(os.getuid()), *([job] if job else [])]
+    return Path(tempfile.gettempdir()) / "-".join(parts)
 
 
 def visible_devices() -> list[str]:
@@ -97,8 +101,13 @@ def _wait_to_be_told(path: Path) -> list[int]:
 
 @contextmanager
 def device(gpus: int) -> Iterator[torch.device]:
-    """The CPU for `gpus` = 0 or where there is no GPU, else a leased CUDA device."""
+    """The CPU for `gpus` = 0 or where there is no GPU, else a leased CUDA device.  Says so if it was given GPUs in vain."""
     if gpus == 0 or not torch.cuda.is_available():
+        if gpus and (given := os.environ.get("CUDA_VISIBLE_DEVICES")):
+            print(
+                f"CUDA_VISIBLE_DEVICES={given}, but torch {torch.__version__} opens no GPU: training on the CPU",
+                file=sys.stderr,
+            )
         yield torch.device("cpu")
         return
     with leased_index(visible_devices()) as index:

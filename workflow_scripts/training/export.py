@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from workflow_scripts.files import read_json, write_json, write_text, written
+from workflow_scripts.tokens.vocabulary import END_OF_TEXT, end_of_text_of
 
 TRANSPOSED = ("qkv", "out", "up", "down")
 """GPT-2's published weights are (in, out); torch's linear layers are (out, in)."""
@@ -47,8 +49,8 @@ def gpt2_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def gpt2_config(model: dict[str, int]) -> dict[str, Any]:
-    """`config.json` for the shape of a run (`specification.model`); token 0 is `<|endoftext|>`."""
+def gpt2_config(model: dict[str, int], end_of_text: int) -> dict[str, Any]:
+    """`config.json` for the shape of a run (`specification.model`) and the number of the token that ends a text."""
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -63,8 +65,8 @@ def gpt2_config(model: dict[str, int]) -> dict[str, Any]:
         "embd_pdrop": 0.0,
         "attn_pdrop": 0.0,
         "tie_word_embeddings": True,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
         "torch_dtype": "float32",
     }
 
@@ -84,13 +86,12 @@ def export(run: Path, tokenizer: Path, out: Path) -> None:
     with written(out / "model.safetensors") as temporary:
         save_file(gpt2_weights(load_file(run / "model.safetensors")), temporary, metadata={"format": "pt"})
     write_text(out / "tokenizer.json", tokenizer.read_text(encoding="utf-8"))
-    end = "<|endoftext|>"
-    special = {"bos_token": end, "eos_token": end, "unk_token": end}
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
     write_json(
         out / "tokenizer_config.json",
         {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model["n_ctx"], **special},
     )
-    write_json(out / "config.json", gpt2_config(model))
+    write_json(out / "config.json", gpt2_config(model, end_of_text_of(Tokenizer.from_file(str(tokenizer)))))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from workflow_scripts.training.checkpoint import load_checkpoint, save_checkpoint
-from workflow_scripts.training.data import Batches
+from workflow_scripts.training.data import Batches, DataError
 from workflow_scripts.training.model import GPT, Dropout
 from workflow_scripts.training.noise_scale import squared_norms
 from workflow_scripts.training.optimizer import AdamW
@@ -110,11 +110,14 @@ class Trainer:
 
     def __init__(self, task: Task, placement: Placement) -> None:
         self.task, self.placement, self.device = task, placement, placement.device
+        if self.device.type == "cuda":  # for the head, whose products into a buffer are none that autocast knows
+            torch.backends.cuda.matmul.allow_tf32 = task.recipe.precision == "bfloat16"
         self.model = GPT(task.shape)
         self.model.initialise(task.seed)
         if task.initial_weights is not None:
             self.model.load_state_dict(task.initial_weights)
-        self.model.to(self.device)
+        if not placement.in_shards:  # which move to the device block by block: a whole model may not fit there
+            self.model.to(self.device)
         self.averaged = placement.shard(copy.deepcopy(self.model).requires_grad_(False))
         self.model.train_only(task.trainable)
         self.wrapped = placement.wrap(self.model)
@@ -165,7 +168,7 @@ class Trainer:
         parts = self.placement.parts(batch)
         loss = torch.zeros((), device=self.device)
         for part, dropout in zip(parts, self._dropout(parts), strict=True):
-            with self.placement.without_exchange(self.wrapped, last=part is parts[-1]), self._precision():
+            with self.placement.without_exchange(self.wrapped, last=part is parts[-1]), self.precision():
                 part_loss = self.wrapped(part[:, :-1], part[:, 1:], dropout) * (len(part) / sum(map(len, parts)))
             part_loss.backward()
             loss += part_loss.detach()
@@ -179,15 +182,15 @@ class Trainer:
         keys = self.placement.parts(stream.random_raw(self.task.recipe.batch_sequences).view(np.int64))
         return [Dropout(self.task.recipe.dropout, part) for part in keys]
 
-    def _precision(self) -> torch.autocast:
+    def precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.recipe.precision == "bfloat16")
 
     def _squared_norms(self) -> tuple[float | None, float | None]:
         """Of the gradients of the next batch without dropout, one sequence at a time; unknown where weights are in shards."""
-        if self.placement.sharded:
+        if self.placement.in_shards:
             return None, None
         batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)
-        with self._precision():
+        with self.precision():
             return squared_norms(self.model, self.parameters, batch)
 
     def evaluate(self) -> None:
@@ -197,10 +200,10 @@ class Trainer:
         """
         recipe, progress = self.task.recipe, self.progress
         self._require_sound_steps()
-        with self._precision():
+        with self.precision():
             loss = held_out_loss(self.averaged, self.task.stop_windows, self.device)
         if not math.isfinite(loss):
-            raise TrainingFailure(f"step {progress.step}: validation loss {loss}", progress)
+            raise self._failure(progress.step, "the validation loss is not finite")
         steps = int(self.interval["steps"].item())
         square_one, square_batch = self._squared_norms() if steps >= NOISE_STEPS else (None, None)
         progress.curve.append(
@@ -226,13 +229,16 @@ class Trainer:
     def _require_sound_steps(self) -> None:
         lost = int((self.interval["steps"] - self.interval["sound_steps"]).item())
         if lost:
-            step, good = self.progress.step - lost, self.progress.curve[-1]
-            raise TrainingFailure(
-                f"step {step}: the loss or its gradient is not finite, at learning rate "
-                f"{self._learning_rate_at(step):.3g}; the last good "
-                f"evaluation was at step {good['step']}, validation loss {good['validation_loss']:.3f}",
-                self.progress,
+            raise self._failure(self.progress.step - lost, "the loss or its gradient is not finite")
+
+    def _failure(self, step: int, what: str) -> TrainingFailure:
+        words = f"step {step}: {what}, at learning rate {self._learning_rate_at(step):.3g}"
+        if self.progress.curve:
+            good = self.progress.curve[-1]
+            words += (
+                f"; the last good evaluation was at step {good['step']}, validation loss {good['validation_loss']:.3f}"
             )
+        return TrainingFailure(words, self.progress)
 
     def stopped_by(self) -> str | None:
         task, progress = self.task, self.progress
@@ -243,11 +249,12 @@ class Trainer:
         return "budget" if progress.step >= task.planned_steps else None
 
     def state(self) -> dict[str, Any]:
-        """Everything a resumed run needs, gathered from all devices."""
+        """Everything a resumed run needs, gathered from all devices; of what is in shards the first process alone keeps it."""
+        first = self.placement.rank == 0
         return {
-            "model": whole(self.model.state_dict()),
-            "averaged": whole(self.averaged.state_dict()),
-            "optimizer": self.optimizer.state(),
+            "model": whole(self.model.state_dict(), keep=first),
+            "averaged": whole(self.averaged.state_dict(), keep=first),
+            "optimizer": whole(self.optimizer.state(), keep=first),
             "best": self.best,
             "interval": self.interval,
             "progress": vars(self.progress),
@@ -273,7 +280,8 @@ def train(
 ) -> Trained:
     """Trains until patience, plan or budget ends, going on from the checkpoint in `state_folder` if there is one.
 
-    Raises TrainingFailure if a loss or a gradient is not finite, Preempted if `stop_requested` says so.
+    Raises TrainingFailure if a loss or a gradient is not finite, Preempted if `stop_requested` says so, DataError if the
+    processes of a job find different checkpoints.
     """
     trainer = Trainer(task, placement)
     state = load_checkpoint(state_folder)
@@ -281,6 +289,11 @@ def train(
         trainer.restore(state)
         state = None  # as large as the model, its average and the optimizer together
     progress = trainer.progress
+    if not placement.same(progress.step):
+        raise DataError(
+            f"{state_folder}: the processes of this job find different checkpoints there (this one's is of step"
+            f" {progress.step:,}); start it again when the file system shows them the same files"
+        )
     started, saved = clock() - progress.seconds, clock()
 
     def evaluate() -> None:

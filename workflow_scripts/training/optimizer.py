@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workflow_scripts.training.placement import gathered, like, whole
+from workflow_scripts.training.placement import gathered, like
 from workflow_scripts.training.recipe import Recipe
 
 EPSILON = 1e-8
@@ -65,7 +65,7 @@ class AdamW:
         return chosen
 
     def state(self) -> dict[str, Any]:
-        return {"updates": self.updates, "first": whole(self.first), "second": whole(self.second)}
+        return {"updates": self.updates, "first": self.first, "second": self.second}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.updates.copy_(state["updates"])

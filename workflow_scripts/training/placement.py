@@ -35,6 +35,11 @@ class Placement:
     micro_batch: int | None = None
     """Most sequences in one forward pass; more are accumulated."""
 
+    @property
+    def in_shards(self) -> bool:
+        """Whether the weights are spread over the devices."""
+        return self.sharded and self.world_size > 1
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model whose backward pass gives the gradient of the whole batch to every process."""
         if self.device.type == "cuda":
@@ -42,12 +47,12 @@ class Placement:
                 block.compile()
         if self.world_size == 1:
             return model
-        if self.sharded:
+        if self.in_shards:
             return self.shard(model)
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     def shard(self, model: nn.Module) -> nn.Module:
-        if self.sharded and self.world_size > 1:
+        if self.in_shards:
             from torch.distributed.fsdp import fully_shard
 
             for block in model.blocks:
@@ -66,14 +71,16 @@ class Placement:
                 f"recipe.batch_sequences: {len(batch)} sequences cannot be shared by {self.world_size} devices; use a "
                 "number of devices that divides them (the batch is part of the recipe, the devices are not)"
             )
-        mine = torch.from_numpy(batch[self.rank :: self.world_size]).to(self.device, non_blocking=True)
-        return list(mine.split(self.micro_batch or len(mine)))
+        mine = torch.from_numpy(batch[self.rank :: self.world_size])
+        if self.device.type == "cuda":
+            mine = mine.pin_memory()  # else the copy may wait for what the device is at
+        return list(mine.to(self.device, non_blocking=True).split(self.micro_batch or len(mine)))
 
     def without_exchange(self, model: nn.Module, last: bool) -> Any:
         """Context of a backward pass after which gradients are exchanged only if it is the `last` of the step."""
         if isinstance(model, DistributedDataParallel) and not last:
             return model.no_sync()
-        if self.sharded and self.world_size > 1:
+        if self.in_shards:
             model.set_requires_gradient_sync(last)
         return nullcontext()
 
@@ -83,6 +90,15 @@ class Placement:
             dist.all_reduce(value)
             value /= self.world_size
         return value
+
+    def same(self, number: int) -> bool:
+        """Whether every process has this number."""
+        if self.world_size == 1:
+            return True
+        least, largest = (torch.tensor(sign * number, device=self.device) for sign in (1, -1))
+        for bound in (least, largest):
+            dist.all_reduce(bound, dist.ReduceOp.MIN)
+        return bool(least == -largest)
 
     def agree(self, step: int, wish: bool) -> bool:
         """Whether the first process wishes it.  Several processes ask only every few steps: asking waits for all."""
@@ -108,12 +124,20 @@ def gathered(value: Tensor) -> Tensor:
     return value.full_tensor() if _is_shard(value) else value
 
 
-def whole(state: Any) -> Any:
+def whole(state: Any, *, keep: bool = True) -> Any:
     """A nest of tensors with every shard gathered: what a checkpoint holds, whatever the number of devices.
 
-    What was in shards is on the CPU then: a model that needs shards does not fit on one device.
+    What was in shards is on the CPU then: a model that needs shards does not fit on one device.  A process that does not
+    `keep` it only takes part in the gathering, and has None in its place.
     """
-    return tree_map(lambda value: gathered(value).cpu() if _is_shard(value) else value, state)
+
+    def gather(value: Any) -> Any:
+        if not _is_shard(value):
+            return value
+        value = gathered(value)
+        return value.cpu() if keep else None
+
+    return tree_map(gather, state)
 
 
 def like(value: Tensor, example: Tensor) -> Tensor:
