@@ -120,6 +120,11 @@ def test_a_configuration_without_its_name_is_refused(config):
         ("seeds", [0, 0], ["seeds: a seed stands twice"]),
         ("gpu", 3, ["gpu: 3 devices cannot share 4 recipe.batch_sequences"]),
         ("nodes", 2, ["gpu: 1 is no multiple of nodes: 2"]),
+        (
+            "pretrain",
+            {"sources": ["english"], "tokens": 5_120},
+            ["pretrain.tokens: 5,120 end inside the warm-up, 10 steps"],
+        ),
         ("nodes", 0, ["nodes", "greater than or equal to 1"]),
         ("trainable", "last_blocks:3", ["trainable: 'last_blocks:3' is more than the 2 blocks"]),
         ("seeds", [-1], ["seeds.0", "-1"]),

@@ -1,6 +1,9 @@
 """What a run is expected to take, before it is trained."""
 
 import json
+import math
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,17 +56,20 @@ def test_a_measured_run_is_met_within_a_factor_of_one_and_a_half():
             assert 1 / 1.5 < sum(expected_steps(experiment, run) for run in runs) / steps < 1.5
 
 
-def test_jobs_hold_their_runs_and_sizes_ask_for_their_longest_job(experiment):
+def test_jobs_hold_their_runs_and_ask_for_half_more(experiment):
     found = estimate.estimate(experiment, dict.fromkeys(experiment.shapes, MACHINE))
     runs = sum(run["seconds"] for run in found["runs"].values())
     assert sum(found["jobs"].values()) == pytest.approx(runs + START_SECONDS * len(found["jobs"]))
-    longest = max(seconds for job, seconds in found["jobs"].items() if "/124k/" in job)
-    assert found["sizes"]["124k"]["runtime"] >= 1.5 * longest / 60
-    assert found["sizes"]["124k"]["mem_mb"] == 600 + estimate.SNAKEMAKE_MB
+    for job, seconds in found["jobs"].items():
+        minutes = found["needs"][job]["runtime"] - estimate.START_MINUTES
+        assert 1.5 * seconds / 60 <= minutes < 1.5 * seconds / 60 + 1
+    small, large = (found["needs"][f"scratch/excerpt/124k/seed0/{cells}"] for cells in ("small", "d245000"))
+    assert small["mem_mb"] == math.ceil(1.5 * (400 + 24 * 138_000 / 1.54 / 1e6)) + estimate.SNAKEMAKE_MB
+    assert large["mem_mb"] > small["mem_mb"]
     assert "186 runs" in estimate.table(found, 2)
 
 
-def test_sizes_ask_for_the_longest_job_of_a_sweep_too_and_only_grids_are_told_of():
+def test_jobs_of_sweeps_ask_too_and_only_grids_are_told_of():
     config = yaml.safe_load(Path("config/config.yaml").read_text())
     config["sweeps"] = []
     without = Experiment.parse(config, "config")
@@ -72,9 +78,29 @@ def test_sizes_ask_for_the_longest_job_of_a_sweep_too_and_only_grids_are_told_of
     ]
     swept = Experiment.parse(config, "config")
     plain, found = (estimate.estimate(it, dict.fromkeys(it.shapes, MACHINE)) for it in (without, swept))
-    assert found["sizes"]["25k"]["runtime"] > plain["sizes"]["25k"]["runtime"]
-    assert found["sizes"]["124k"] == plain["sizes"]["124k"]
+    assert set(found["needs"]) - set(plain["needs"]) == {swept.job(run) for run in swept.sweep_runs}
     assert (found["runs"], found["jobs"]) == (plain["runs"], plain["jobs"])
+
+
+def test_the_devices_of_a_job_share_its_steps(experiment):
+    several = experiment.model_copy(update={"gpu": 4})
+    one, four = (estimate.estimate(it, dict.fromkeys(it.shapes, MACHINE)) for it in (experiment, several))
+    run = next(run for run in experiment.runs if run.arm == "pretrain").folder
+    saved = one["runs"][run]["seconds"] - four["runs"][run]["seconds"]
+    assert saved == pytest.approx(0.75 * 0.01 * 2_500_000 / 512), "its evaluations they do not share"
+    assert "hours of one" in estimate.table(four, 8)
+
+
+def test_workers_are_gpus_where_there_are_some(experiment, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    assert estimate.workers_of(experiment) == 3
+    assert estimate.workers_of(experiment.model_copy(update={"gpu": 0})) == os.cpu_count()
+
+
+def test_a_size_that_cannot_be_measured_ends_with_the_way_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, ""))
+    with pytest.raises(SystemExit, match="3k: could not be measured here.*--gpu"):
+        estimate.main(["--configfile", "config/config.yaml"])
 
 
 def test_the_command_measures_every_size_and_leaves_what_the_rules_read(tmp_path, monkeypatch, capsys):
@@ -87,8 +113,10 @@ def test_the_command_measures_every_size_and_leaves_what_the_rules_read(tmp_path
     monkeypatch.setattr(
         estimate.subprocess,
         "run",
-        lambda command, **_: type("Done", (), {"stdout": json.dumps(machine[command[-1]])}),
+        lambda command, **_: subprocess.CompletedProcess(command, 0, json.dumps(machine[command[-1]])),
     )
     estimate.main(["--configfile", str(path), "--workers", "3"])
-    assert set(json.loads((tmp_path / "results/tiny/estimate.json").read_text())["sizes"]) == set(experiment.shapes)
+    assert set(json.loads((tmp_path / "results/tiny/estimate.json").read_text())["needs"]) == {
+        experiment.job(run) for run in experiment.runs
+    }
     assert "min of training on 3" in capsys.readouterr().out

@@ -5,8 +5,8 @@ import pytest
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.training import estimate
-from workflow_scripts.training.expected import Expectation, expected_steps
-from workflow_scripts.training.published import FASTEST_STEP, GPUS, gpu_memory, largest_set, machine, table
+from workflow_scripts.training.expected import Expectation, expected_steps, set_mb
+from workflow_scripts.training.published import FASTEST_STEP, GPUS, gpu_memory, machine, table
 
 CONFIG = "config/experiments/text-to-python.yaml"
 EXPECTED = Expectation(characters_per_token=3.0, epochs=5.0)
@@ -18,10 +18,12 @@ def experiment():
 
 
 def test_a_step_takes_its_flops_over_the_rate_that_is_reached(experiment):
-    found = machine(experiment, GPUS["h100"], 0.5, EXPECTED)
-    flops = experiment.shapes["1208M"].flops_per_token(with_head=True) * 32 * 2048
-    assert found["1208M"]["seconds_per_step"] == pytest.approx(flops / (989e12 * 0.5))
-    assert found["393k"]["seconds_per_step"] == FASTEST_STEP
+    found = machine(experiment, GPUS["h100"], 0.5)
+    blocks, whole = (experiment.shapes["1208M"].flops_per_token(with_head=head) * 32 * 2048 for head in (False, True))
+    head_rate = 989e12 / 2  # in TF32
+    seconds = blocks / (989e12 * 0.5) + (whole - blocks) / (head_rate * 0.5)
+    assert found["1208M"]["seconds_per_step"] == pytest.approx(seconds)
+    assert machine(experiment, GPUS["h100"], 1.0)["393k"]["seconds_per_step"] == FASTEST_STEP
 
 
 def test_steps_follow_from_the_epochs_that_are_assumed(experiment):
@@ -33,22 +35,28 @@ def test_steps_follow_from_the_epochs_that_are_assumed(experiment):
 
 def test_the_set_in_memory_and_the_state_on_the_gpu_are_counted(experiment):
     """The trainer holds a set as int64, three times at its peak: 20e9 characters are 6.7e9 tokens, 160 GB."""
-    found = machine(experiment, GPUS["h100"], 0.5, EXPECTED)
-    assert found["393k"]["memory_mb"] > 24 * 20e9 / 3 / 1e6
+    found = estimate.estimate(experiment, machine(experiment, GPUS["h100"], 0.5), EXPECTED)
+    largest = max((run for run in experiment.runs if run.size == "393k"), key=lambda run: run.characters or 0)
+    assert set_mb(experiment, largest, EXPECTED) == pytest.approx(24 * 20e9 / 3 / 1e6)
+    assert found["needs"][experiment.job(largest)]["mem_mb"] > 1.5 * 24 * 20e9 / 3 / 1e6
     shape = experiment.shapes["1208M"]
     assert 22 * shape.parameter_counts()["total"] < gpu_memory(experiment, shape) < 80e9
 
 
-def test_the_largest_set_may_be_that_of_a_sweep(experiment):
-    sweep = {"constant": "weight_decay", "values": [0.03, 0.1, 0.3], "sizes": ["393k"], "characters": [10**12]}
-    swept = Experiment.model_validate(experiment.model_dump() | {"sweeps": [sweep]})
-    assert largest_set(swept, EXPECTED) == pytest.approx(10**12 / 3)
+def test_shards_and_a_shared_batch_take_less_of_each_gpu(experiment):
+    shape, several = experiment.shapes["1208M"], {"gpu": 8, "micro_batch": None}
+    alone, shared, sharded = (
+        gpu_memory(experiment.model_copy(update=more), shape)
+        for more in ({"micro_batch": None}, several, several | {"shard": True})
+    )
+    assert alone / 8 == pytest.approx(sharded)
+    assert sharded < shared < alone
 
 
 def test_a_size_that_does_not_fit_is_named(experiment):
     small = GPUS["l40s"].__class__("a small one", 1e14, 1e13, 24)
-    found = estimate.estimate(experiment, machine(experiment, small, 0.5, EXPECTED), EXPECTED)
-    assert "Does not fit in one GPU: 679M, 1208M" in table(experiment, found, small, 0.5, EXPECTED)
+    found = estimate.estimate(experiment, machine(experiment, small, 0.5), EXPECTED)
+    assert "Does not fit in a GPU: 679M, 1208M" in table(experiment, found, small, 0.5, EXPECTED)
 
 
 def test_the_command_prints_the_table_and_leaves_what_the_rules_read(tmp_path, monkeypatch, capsys, experiment):
@@ -59,5 +67,5 @@ def test_the_command_prints_the_table_and_leaves_what_the_rules_read(tmp_path, m
     assert "| 1208M |" in printed
     assert "Assumed: NVIDIA H100 SXM 80 GB, 35% of 989 TFLOP/s" in printed
     found = read_json("results/text_to_python/estimate.json")
-    assert set(found["sizes"]) == set(experiment.shapes)
+    assert set(found["jobs"]) <= set(found["needs"])
     assert f"{len(experiment.runs)} runs in {len(found['jobs'])} jobs" in printed

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.training.conftest import RECIPE
 from workflow_scripts.experiment import Experiment
+from workflow_scripts.training.recipe import Recipe
 
 
 @given(st.integers(1, 500), st.floats(1, 30))
@@ -116,3 +117,8 @@ def test_a_power_of_the_data_without_a_reference_is_refused(exponent):
     """Of the bare number of tokens, 30,000 to the -0.75, it would be a two-thousandth."""
     with pytest.raises(ValueError, match="reference_tokens is missing"):
         type(RECIPE)(**RECIPE.model_dump() | {exponent: -0.75})
+
+
+def test_least_steps_inside_the_warm_up_are_refused():
+    with pytest.raises(ValueError, match="minimum_steps: 20 end inside the warm-up of 30 steps"):
+        Recipe.model_validate(RECIPE.model_dump() | {"minimum_steps": 20, "warmup_steps": 30, "patience": 1.2})

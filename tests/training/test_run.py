@@ -3,16 +3,23 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from tests.training.conftest import RECIPE, SHAPE, write_tokens
 from workflow_scripts.files import read_json
+from workflow_scripts.store import STORE, key_of
+from workflow_scripts.training import run
 from workflow_scripts.training.cell import Cell
 from workflow_scripts.training.data import Batches
-from workflow_scripts.training.run import PREEMPTED, main
+from workflow_scripts.training.placement import Placement
+from workflow_scripts.training.progress import write_plan
+from workflow_scripts.training.run import PREEMPTED, Runner, main
 
 SPECIFICATION = {
     "model": vars(SHAPE),
@@ -109,3 +116,41 @@ def test_a_run_that_fails_keeps_what_it_saw(tmp_path, monkeypatch):
     curve = pq.read_table("a/curve.parquet").to_pylist()
     assert curve[0]["step"] == 0
     assert curve[0]["validation_loss"] > 0
+
+
+def test_a_job_of_many_runs_tells_how_far_it_is_once_a_minute(tmp_path, monkeypatch, capsys):
+    """Each line looks for every run of the experiment: ten thousand of them took longer than a small run."""
+    write_tokens(tmp_path / "tokens" / "corpus")
+    monkeypatch.chdir(tmp_path)
+    runs = {f"runs/{seed}": SPECIFICATION | {"seed": seed} for seed in range(3)}
+    write_plan(Path("runs/plan.json"), {str(seed): 1.0 for seed in range(3)})
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    main(["--runs", json.dumps(runs), "--tokens", "tokens", "--out", "cells.json", "--plan", "runs/plan.json"])
+    assert [line for line in capsys.readouterr().err.splitlines() if "runs done" in line] == [
+        "[training] 3 of 3 runs done, 0 left"
+    ]
+
+
+def test_what_a_kill_while_saving_left_is_removed(tmp_path, monkeypatch):
+    """A checkpoint may have 26 GB, and every kill left a part under another name."""
+    write_tokens(tmp_path / "tokens" / "corpus")
+    monkeypatch.chdir(tmp_path)
+    runner = Runner(Path("tokens"), None, Placement(torch.device("cpu")), 60, "code")
+    part = STORE / "runs" / f"{key_of(runner.identity(SPECIFICATION))}.state" / ".checkpoint.new.pt.123.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half")
+    monkeypatch.setattr(Runner, "compute", lambda *_: pytest.fail("removed too late") if part.exists() else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.train(Path("runs/cell"), SPECIFICATION)
+
+
+def test_weights_that_do_not_fit_on_the_disk_end_in_one_message(tmp_path, monkeypatch):
+    write_tokens(tmp_path / "tokens" / "corpus")
+    monkeypatch.chdir(tmp_path)
+
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(run, "save_file", full)
+    with pytest.raises(SystemExit, match="training: .*No space left on device"):
+        main(["--runs", json.dumps({"a": SPECIFICATION}), "--tokens", "tokens", "--out", "a.json"])

@@ -32,21 +32,30 @@ def shortages(needs: Mapping[str, Mapping[str, Mapping[str, int]]], tokens: Path
 
 
 def unfilled(smallest: Mapping[str, Any], tokens: Path) -> list[str]:
-    """One sentence if a set of `characters` of `corpus` does not fill a context of `n_ctx` tokens, by the corpus's mean."""
+    """One sentence if a set of `characters` of `corpus` does not fill a context of `n_ctx` tokens, by the corpus's mean, or
+    has no more than `warm_up_tokens`, with which a run may end inside its warm-up."""
     held = read_json(tokens / smallest["corpus"] / "manifest.json")["splits"]["train"]
     expected = smallest["characters"] * held["tokens"] / max(held["characters"], 1)
-    if expected > smallest["n_ctx"]:
-        return []
-    return [
+    told = (
         f"the smallest set of grids and sweeps, {smallest['characters']:,} characters of {smallest['corpus']}, is about"
-        f" {expected:,.0f} tokens and does not fill a context of {smallest['n_ctx']:,}; ask for more (D counts characters)"
-    ]
+        f" {expected:,.0f} tokens"
+    )
+    if expected <= smallest["n_ctx"]:
+        return [f"{told} and does not fill a context of {smallest['n_ctx']:,}; ask for more (D counts characters)"]
+    if expected <= smallest["warm_up_tokens"]:
+        return [
+            f"{told}, and up to {smallest['warm_up_tokens']:,} a run may end inside its warm-up; ask for more, or lower"
+            " recipe.warmup_steps"
+        ]
+    return []
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Check that the corpora hold enough.")
     parser.add_argument("--needs", required=True, type=json.loads, help="corpus -> split -> characters|tokens -> count")
-    parser.add_argument("--smallest", required=True, type=json.loads, help="JSON object: corpus, characters, n_ctx")
+    parser.add_argument(
+        "--smallest", required=True, type=json.loads, help="JSON object: corpus, characters, n_ctx, warm_up_tokens"
+    )
     parser.add_argument("--tokens", required=True, type=Path, help="folder of the token stage")
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)

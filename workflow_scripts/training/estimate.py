@@ -6,8 +6,8 @@
 Each size trains and evaluates for some seconds on random tokens in a process of its own, so speed and memory are this
 machine's; with `--gpu`, nothing is run, and they follow from the published rates of that GPU (`published.py`).  The steps
 of a pre-training are its plan; those of other runs are expected from the quickstart's (docs/trainer.md), or from
-`--epochs`.  Prints a table and writes results/<experiment>/estimate.json, from which the rules take `mem_mb` and
-`runtime` from then on.
+`--epochs`.  Prints a table and writes results/<experiment>/estimate.json, from which the rules take each job's `mem_mb`
+and `runtime` from then on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ import numpy as np
 from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import write_json
 from workflow_scripts.training import published
-from workflow_scripts.training.expected import QUICKSTART, START_SECONDS, Expectation, evaluated_tokens, expected_steps
+from workflow_scripts.training.expected import (
+    QUICKSTART,
+    START_SECONDS,
+    Expectation,
+    devices_of,
+    evaluated_tokens,
+    expected_steps,
+    set_mb,
+)
 
 MEASURED_SECONDS = 2.0
 MARGIN, START_MINUTES = 1.5, 5
@@ -42,10 +50,8 @@ ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": 
 
 
 def measure(experiment: Experiment, size: str) -> dict[str, float]:
-    """Seconds a step and an evaluated token, and the largest memory (MB) of a process that trains this size.
-
-    The memory is that of a few random tokens, and what the largest data set of the experiment takes.
-    """
+    """Seconds a step and an evaluated token, and the largest memory (MB) of a process that trains this size on a few random
+    tokens: one process, whatever number of devices the configuration gives a job."""
     import torch
 
     from workflow_scripts.training.data import Batches
@@ -75,46 +81,54 @@ def measure(experiment: Experiment, size: str) -> dict[str, float]:
             return (time.perf_counter() - started) / count
 
         step = seconds(trainer.train_step)
-        evaluated = seconds(lambda: held_out_loss(trainer.averaged, windows, chosen)) / windows[:, 1:].size
+        with trainer.precision():
+            evaluated = seconds(lambda: held_out_loss(trainer.averaged, windows, chosen)) / windows[:, 1:].size
         trainer.state()
-    data = published.HOST_TOKEN_BYTES * published.largest_set(experiment, QUICKSTART) / 1e6
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + data
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds_per_step": step, "seconds_per_evaluated_token": evaluated, "memory_mb": memory}
 
 
 def estimate(
     experiment: Experiment, machine: dict[str, dict[str, float]], expected: Expectation = QUICKSTART
 ) -> dict[str, Any]:
-    """Seconds (of one core, or one GPU) of every run and job of the grids, and what the longest job of each size asks
-    for, be it of the grids or of a sweep, from what `measure` found or `published.machine` says."""
+    """Seconds of every run and job of the grids, and what every job asks for, be it of the grids or of a sweep, from what
+    `measure` found or `published.machine` says.  The devices of a job share its steps; each evaluates all."""
+    devices = devices_of(experiment)
     runs: dict[str, dict[str, Any]] = {}
     jobs: dict[str, float] = defaultdict(lambda: START_SECONDS)
-    longest: dict[str, float] = defaultdict(float)
+    memory: dict[str, float] = defaultdict(float)
     for run in (*experiment.runs, *experiment.sweep_runs):
-        here, steps = machine[run.size], expected_steps(experiment, run, expected)
+        here, steps, job = machine[run.size], expected_steps(experiment, run, expected), experiment.job(run)
         evaluation = evaluated_tokens(experiment, steps) * here["seconds_per_evaluated_token"]
-        seconds = steps * here["seconds_per_step"] + evaluation
+        seconds = steps * here["seconds_per_step"] / devices + evaluation
         runs[run.folder] = {"arm": run.arm, "size": run.size, "steps": steps, "seconds": seconds}
-        job = experiment.job(run)
         jobs[job] += seconds
-        longest[run.size] = max(longest[run.size], jobs[job])
-    sizes = {
-        size: {
-            "mem_mb": math.ceil(MARGIN * here["memory_mb"]) + SNAKEMAKE_MB,
-            "runtime": math.ceil(MARGIN * longest[size] / 60) + START_MINUTES,
+        memory[job] = max(memory[job], here["memory_mb"] + set_mb(experiment, run, expected))
+    needs = {
+        job: {
+            "mem_mb": math.ceil(MARGIN * memory[job]) + SNAKEMAKE_MB,
+            "runtime": math.ceil(MARGIN * jobs[job] / 60) + START_MINUTES,
         }
-        for size, here in machine.items()
+        for job in jobs
     }
     return {
         "machine": machine,
-        "sizes": sizes,
+        "devices": devices,
+        "needs": needs,
         "runs": {run.folder: runs[run.folder] for run in experiment.runs},
         "jobs": {job: jobs[job] for job in map(experiment.job, experiment.runs)},
     }
 
 
+def workers_of(experiment: Experiment) -> int:
+    """GPUs of this machine if the experiment uses some and there are any, else cores."""
+    from workflow_scripts.training.devices import visible_devices
+
+    return len(visible_devices()) * bool(experiment.gpu) or os.cpu_count()
+
+
 def table(found: dict[str, Any], workers: int) -> str:
-    """Minutes by size and arm, memory, and the whole on `workers` cores or GPUs."""
+    """Minutes by size and arm, memory without the data set, and the whole on `workers` cores or GPUs."""
     arms = ("pretrain", "finetune", "scratch")
     lines = [f"{'size':>8}{'ms a step':>11}{'MB':>7}" + "".join(f"{arm + ', min':>15}" for arm in arms)]
     for size, here in found["machine"].items():
@@ -125,9 +139,10 @@ def table(found: dict[str, Any], workers: int) -> str:
         step = 1000 * here["seconds_per_step"]
         lines.append(f"{size:>8}{step:11.2f}{here['memory_mb']:7.0f}" + "".join(f"{m:15.1f}" for m in minutes))
     seconds = list(found["jobs"].values())
-    whole = max(sum(seconds) / workers, max(seconds))
+    spent = sum(seconds) * found["devices"]
+    whole = max(spent / workers, max(seconds))
     lines.append(
-        f"{len(found['runs'])} runs in {len(seconds)} jobs: {sum(seconds) / 3600:.1f} hours of one, about"
+        f"{len(found['runs'])} runs in {len(seconds)} jobs: {spent / 3600:.1f} hours of one, about"
         f" {whole / 60:.0f} min of training on {workers}"
     )
     return "\n".join(lines)
@@ -136,7 +151,7 @@ def table(found: dict[str, Any], workers: int) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--configfile", default="config/config.yaml")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="cores or GPUs that train side by side")
+    parser.add_argument("--workers", type=int, help="cores or GPUs that train side by side; by default all there are")
     parser.add_argument("--gpu", choices=published.GPUS, help="nothing is run: take its published rates")
     parser.add_argument("--utilisation", type=float, default=0.35, help="with --gpu: share of its rate that is reached")
     parser.add_argument("--epochs", type=float, default=5.0, help="with --gpu: passes up to the best point")
@@ -153,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     out = Path("results") / experiment.folder / "estimate.json"
     if given.gpu:
         expected = Expectation(given.characters_per_token, given.epochs)
-        machine = published.machine(experiment, published.GPUS[given.gpu], given.utilisation, expected)
+        machine = published.machine(experiment, published.GPUS[given.gpu], given.utilisation)
         found = estimate(experiment, machine, expected)
         write_json(out, found)
         print(published.table(experiment, found, published.GPUS[given.gpu], given.utilisation, expected))
@@ -162,11 +177,16 @@ def main(argv: list[str] | None = None) -> None:
     for size in experiment.shapes:
         print(f"measuring {size} ...", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", __spec__.name, "--configfile", given.configfile, "--size", size]
-        measured = subprocess.run(command, env=os.environ | ALLOCATION, stdout=subprocess.PIPE, text=True, check=True)
+        measured = subprocess.run(command, env=os.environ | ALLOCATION, stdout=subprocess.PIPE, text=True)
+        if measured.returncode:
+            raise SystemExit(
+                f"{size}: could not be measured here, its message stands above; where it does not fit, --gpu NAME (make plan"
+                f" GPU=NAME) takes the published rates of one of {', '.join(published.GPUS)}"
+            )
         machine[size] = json.loads(measured.stdout)
     found = estimate(experiment, machine)
     write_json(out, found)
-    print(table(found, given.workers))
+    print(table(found, given.workers or workers_of(experiment)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ SHAPE = {"steps": 26_200.0, "steps_of_n": 0.0472, "tokens": 373_700.0, "tokens_o
 fine-tuned runs too."""
 
 
+TOKEN_BYTES = 24
+"""Of host memory, a token of a data set at its peak: units, set and their sum or ring, in int64."""
+
+
 @dataclass(frozen=True)
 class Expectation:
     """What is known of an experiment only when it has been run; the defaults are the quickstart's."""
@@ -50,6 +54,18 @@ def expected_steps(experiment: Experiment, run: Run, expected: Expectation = QUI
     best = best_step(n_params, tokens) if expected.epochs is None else expected.epochs * tokens / batch_tokens
     steps = recipe.patience * max(best, recipe.least_steps(tokens / batch_tokens))
     return min(steps, recipe.budget_epochs * tokens / batch_tokens)
+
+
+def devices_of(experiment: Experiment) -> int:
+    """Processes that train a run together: one a GPU, or one a node without any."""
+    return max(experiment.gpu, experiment.nodes)
+
+
+def set_mb(experiment: Experiment, run: Run, expected: Expectation = QUICKSTART) -> float:
+    """Host memory (MB) of the data set that a run is trained on."""
+    if run.arm == "pretrain":
+        return TOKEN_BYTES * experiment.pretrain.tokens / 1e6
+    return TOKEN_BYTES * (run.characters or 0) / expected.characters_per_token / 1e6
 
 
 def expected_cost(experiment: Experiment, run: Run) -> float:

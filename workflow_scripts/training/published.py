@@ -1,7 +1,7 @@
 """What an experiment costs on a GPU that is not here: from its published rates, with every assumption named.
 
 The memory of a GPU is that of the trainer's state and of the activations of one micro-batch; that of the host is the
-largest data set, which the trainer holds as int64.
+data set, which the trainer holds as int64.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflow_scripts.experiment import Experiment
-from workflow_scripts.training.expected import Expectation
+from workflow_scripts.training.expected import Expectation, devices_of, set_mb
 from workflow_scripts.training.shape import ModelShape
 
 Machine = dict[str, dict[str, float]]
@@ -24,11 +24,13 @@ ACTIVATION_BYTES = 34
 """A token, layer and unit of width, without attention scores (Korthikanti et al. 2022, 2205.05198, table 2); twice that
 in float32."""
 CHECKPOINT_BYTES = 20
-"""A parameter on the disk while its run goes on: weights, average, two moments, best weights."""
+"""A parameter: weights, average, two moments, best weights."""
+CHECKPOINTS = 3
+"""On the disk while a run goes on: the last two, and the one that is written."""
 WEIGHT_BYTES = 4
-TOKEN_BYTES = 2
-HOST_MB, HOST_TOKEN_BYTES = 4000, 24
-"""A process with CUDA; a token of the data set at its peak: units, set and their sum or ring, in int64."""
+STORED_TOKEN_BYTES = 2
+HOST_MB = 4000
+"""A process with CUDA."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +50,35 @@ GPUS = {
 }
 
 
-def machine(experiment: Experiment, gpu: Gpu, utilisation: float, expected: Expectation) -> Machine:
-    """Seconds a step and an evaluated token, memory of the host and of the GPU (MB), by size."""
+def machine(experiment: Experiment, gpu: Gpu, utilisation: float) -> Machine:
+    """Seconds a step and an evaluated token on one GPU, memory of the host and of the GPU (MB), by size.
+
+    With bfloat16 the head's products are in TF32 (`Trainer`), whose rate is half as high on all of these.
+    """
     rate = getattr(gpu, experiment.recipe.precision) * utilisation
+    head_rate = rate / 2 if experiment.recipe.precision == "bfloat16" else rate
     batch = experiment.recipe.batch_sequences * experiment.model.n_ctx
-    set_mb = HOST_TOKEN_BYTES * largest_set(experiment, expected) / 1e6
     found = {}
     for size, shape in experiment.shapes.items():
-        flops, total = shape.flops_per_token(with_head=True), shape.parameter_counts()["total"]
+        blocks = shape.flops_per_token(with_head=False)
+        token = blocks / rate + (shape.flops_per_token(with_head=True) - blocks) / head_rate
         found[size] = {
-            "seconds_per_step": max(FASTEST_STEP, batch * flops / rate),
-            "seconds_per_evaluated_token": flops / 3 / rate,
-            "memory_mb": HOST_MB + CHECKPOINT_BYTES * total / 1e6 + set_mb,
+            "seconds_per_step": max(FASTEST_STEP, batch * token),
+            "seconds_per_evaluated_token": token / 3,
+            "memory_mb": HOST_MB + CHECKPOINT_BYTES * shape.parameter_counts()["total"] / 1e6,
             "gpu_memory_mb": gpu_memory(experiment, shape) / 1e6,
         }
     return found
 
 
-def largest_set(experiment: Experiment, expected: Expectation) -> float:
-    """Tokens of the largest set that a run trains on."""
-    characters = max(run.characters or 0 for run in (*experiment.runs, *experiment.sweep_runs))
-    return max(experiment.pretrain.tokens, characters / expected.characters_per_token)
-
-
 def gpu_memory(experiment: Experiment, shape: ModelShape) -> float:
-    """Bytes."""
-    half = experiment.recipe.precision == "bfloat16"
-    sequences = experiment.micro_batch or experiment.recipe.batch_sequences
+    """Bytes on each of a job's devices, which share the batch, and with `shard` the state."""
+    half, devices = experiment.recipe.precision == "bfloat16", devices_of(experiment)
+    sequences = experiment.recipe.batch_sequences / devices
+    sequences = min(experiment.micro_batch or sequences, sequences)
     activations = ACTIVATION_BYTES * (1 if half else 2) * sequences * shape.n_ctx * shape.n_layer * shape.d_model
-    return (STATE_BYTES + COPY_BYTES * half) * shape.parameter_counts()["total"] + activations
+    state = (STATE_BYTES + COPY_BYTES * half) * shape.parameter_counts()["total"]
+    return state / (devices if experiment.shard else 1) + activations
 
 
 def table(experiment: Experiment, found: dict[str, Any], gpu: Gpu, utilisation: float, expected: Expectation) -> str:
@@ -86,15 +88,16 @@ def table(experiment: Experiment, found: dict[str, Any], gpu: Gpu, utilisation: 
         "| N | GPU hours: pre-training | fine-tuning | from scratch | longest job, h | GPU memory, GB | host memory, GB | jobs |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    hours = dict.fromkeys(arms, 0.0)
+    hours, gpus = dict.fromkeys(arms, 0.0), found["devices"]
     for size, here in found["machine"].items():
         runs = [run for run in found["runs"].values() if run["size"] == size]
-        jobs = [seconds / 3600 for job, seconds in found["jobs"].items() if f"/{size}/" in job]
-        of_arm = {arm: sum(run["seconds"] for run in runs if run["arm"] == arm) / 3600 for arm in arms}
+        jobs = {job: seconds / 3600 for job, seconds in found["jobs"].items() if f"/{size}/" in job}
+        of_arm = {arm: gpus * sum(run["seconds"] for run in runs if run["arm"] == arm) / 3600 for arm in arms}
         hours = {arm: hours[arm] + of_arm[arm] for arm in arms}
         spent = " | ".join(f"{of_arm[arm]:,.0f}" for arm in arms)
-        memory = f"{here['gpu_memory_mb'] / 1000:.0f} | {here['memory_mb'] / 1000:.0f}"
-        lines.append(f"| {size} | {spent} | {max(jobs):,.0f} | {memory} | {len(jobs)} |")
+        data = max(set_mb(experiment, run, expected) for run in experiment.runs if run.size == size)
+        memory = f"{here['gpu_memory_mb'] / 1000:.0f} | {(here['memory_mb'] + data) / 1000:.0f}"
+        lines.append(f"| {size} | {spent} | {max(jobs.values()):,.0f} | {memory} | {len(jobs)} |")
     spent = " | ".join(f"{hours[arm]:,.0f}" for arm in arms)
     lines.append(f"| all | {spent} | | | | {len(found['jobs'])} |")
     return "\n".join([*lines, "", *_notes(experiment, found, gpu, utilisation, expected)])
@@ -115,15 +118,15 @@ def _notes(
     wide = 1 if experiment.tokenizer.vocab_size <= 2**16 else 2
     over = [size for size, here in found["machine"].items() if here["gpu_memory_mb"] > 1000 * gpu.memory_gb]
     return [
-        f"{len(found['runs'])} runs in {len(found['jobs'])} jobs, {sum(found['jobs'].values()) / 3600:,.0f} GPU hours."
-        f" Disk: {weights / 1e9:,.0f} GB of weights, {wide * TOKEN_BYTES * tokens / 1e9:,.0f} GB of tokens that are trained"
-        f" and judged on, {CHECKPOINT_BYTES * max(totals.values()) / 1e9:,.0f} GB of checkpoint for each job at work on the"
-        " largest size.",
+        f"{len(found['runs'])} runs in {len(found['jobs'])} jobs, {found['devices'] * sum(found['jobs'].values()) / 3600:,.0f} GPU hours."
+        f" Disk: {weights / 1e9:,.0f} GB of weights, {wide * STORED_TOKEN_BYTES * tokens / 1e9:,.0f} GB of tokens that are trained"
+        f" and judged on, {CHECKPOINTS * CHECKPOINT_BYTES * max(totals.values()) / 1e9:,.0f} GB of checkpoints for each job at"
+        " work on the largest size.",
         f"Assumed: {gpu.title}, {utilisation:.0%} of {getattr(gpu, experiment.recipe.precision) / 1e12:g} TFLOP/s"
         f" ({experiment.recipe.precision}, dense), no step faster than {1000 * FASTEST_STEP:g} ms; the best point after"
         f" {expected.epochs:g} epochs at every N and D, or after `minimum_epochs`; {characters:g} characters a token.",
         *(
-            [f"Does not fit in one GPU: {', '.join(over)}; take `gpu` and `shard`, or a smaller `micro_batch`."]
+            [f"Does not fit in a GPU: {', '.join(over)}; take more `gpu` and `shard`, or a smaller `micro_batch`."]
             if over
             else []
         ),

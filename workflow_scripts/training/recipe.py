@@ -77,6 +77,12 @@ class Recipe(BaseModel):
             raise ValueError("reference_tokens is missing: the powers of the data are of its tokens over that many")
         return self
 
+    @model_validator(mode="after")
+    def _no_run_ends_in_its_warm_up(self) -> Recipe:
+        if self.minimum_steps is not None and self.patience * self.minimum_steps <= self.warmup_steps:
+            raise ValueError(f"minimum_steps: {self.minimum_steps} end inside the warm-up of {self.warmup_steps} steps")
+        return self
+
     def peak_learning_rate(self, n_params: int, tokens: int) -> float:
         """For N = `n_params` on a data set of so many tokens."""
         size, data = self._over_references(n_params, tokens)

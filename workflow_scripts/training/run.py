@@ -14,17 +14,19 @@ import os
 import shutil
 import signal
 import sys
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from workflow_scripts.code_identity import code_hash
@@ -41,6 +43,8 @@ from workflow_scripts.training.placement import Placement, first_process, proces
 from workflow_scripts.training.progress import print_report
 
 PREEMPTED = os.EX_TEMPFAIL
+REPORT_SECONDS = 60.0
+"""Between two progress lines of one job: each looks for every run of the experiment."""
 CURVE = pa.schema(
     [(name, pa.int64()) for name in ("step", "tokens")]
     + [(name, pa.float64()) for name in ("validation_loss", "train_loss", "gradient_norm", "largest_gradient_norm")]
@@ -54,12 +58,14 @@ CODE = "workflow_scripts.training.cell"
 class Runner:
     """What the runs of one process share: tokens, initial weights, device."""
 
-    def __init__(self, tokens: Path, initial: Path | None, placement: Placement, checkpoint_seconds: float) -> None:
-        self.tokens, self.placement, self.checkpoint_seconds = tokens, placement, checkpoint_seconds
+    def __init__(
+        self, tokens: Path, initial: Path | None, placement: Placement, checkpoint_seconds: float, code: str
+    ) -> None:
+        self.tokens, self.placement, self.checkpoint_seconds, self.code = tokens, placement, checkpoint_seconds, code
         self.initial = _weights_of(initial) if initial else None
         self.corpus = cache(lambda name: Corpus(self.tokens / name))
-        self.stop = threading.Event()
-        """Set where this process was asked to stop."""
+        self.stopping = False
+        """Whether this process was asked to stop."""
 
     def identity(self, specification: Mapping[str, Any]) -> dict[str, Any]:
         """The declared choices, the content of everything the run reads, and the code."""
@@ -67,7 +73,7 @@ class Runner:
             "specification": specification,
             "tokens": sha256(self.tokens / specification["data"]["corpus"] / "manifest.json"),
             "initial_weights": sha256(self.initial) if self.initial else None,
-            "code": code_hash(CODE),
+            "code": self.code,
         }
 
     def train(self, target: Path, specification: Mapping[str, Any]) -> Path:
@@ -77,13 +83,18 @@ class Runner:
 
         def make(folder: Path) -> None:
             state.mkdir(parents=True, exist_ok=True)
+            for part in state.glob(".*.part"):  # of a process that was killed while it saved
+                part.unlink()
             if (state / CURRENT).exists():
                 print(f"{target}: going on from its checkpoint", file=sys.stderr, flush=True)
             if self.placement.world_size > 1:
                 dist.broadcast_object_list([(specification, state)])
             trained, record = self.compute(specification, state)
             weights = {name: tensor.contiguous() for name, tensor in trained.weights.items()}
-            save_file(weights, folder / "model.safetensors")
+            try:
+                save_file(weights, folder / "model.safetensors")
+            except SafetensorError as error:
+                raise OSError(f"{folder}: {error}") from None
             pq.write_table(pa.Table.from_pylist(trained.progress.curve, CURVE), folder / "curve.parquet")
             write_json(folder / "run.json", {"identity": identity, **record})
 
@@ -94,8 +105,22 @@ class Runner:
     def compute(self, specification: Mapping[str, Any], state: Path) -> tuple[Trained, dict[str, Any]]:
         initial = load_file(self.initial) if self.initial else None
         cell = Cell(specification, self.corpus(specification["data"]["corpus"]), initial)
-        with requests_to(self.stop):
-            return cell.run(state, self.placement, self.checkpoint_seconds, self.stop.is_set)
+        with self._signals_heard():
+            return cell.run(state, self.placement, self.checkpoint_seconds, lambda: self.stopping)
+
+    @contextmanager
+    def _signals_heard(self) -> Iterator[None]:
+        """Inside the block SIGTERM and SIGUSR1 ask this process to stop, instead of ending it."""
+
+        def ask(number: int, frame: FrameType | None) -> None:  # two may come at once: nothing here may wait
+            self.stopping = True
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def follow(self) -> None:
         """Takes its part in what the first process computes, until that says None."""
@@ -105,17 +130,6 @@ class Runner:
             if order[0] is None:
                 return
             self.compute(*order[0])
-
-
-@contextmanager
-def requests_to(stop: threading.Event) -> Iterator[None]:
-    """Inside the block SIGTERM and SIGUSR1 set `stop`, instead of ending the process."""
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _weights_of(manifest: Path) -> Path:
@@ -134,6 +148,7 @@ def _weights_of(manifest: Path) -> Path:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", required=True, type=json.loads, help="JSON object: run folder -> declared choices")
+    parser.add_argument("--code", help="the code's part in the identity of a run; by default the hash of this one")
     parser.add_argument("--tokens", required=True, type=Path)
     parser.add_argument("--initial", type=Path, help="manifest of the run whose weights these runs start from")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the runs, written when all are done")
@@ -152,7 +167,13 @@ def main(argv: list[str] | None = None) -> None:
         chosen = held.enter_context(device(arguments.gpus))
         placement = held.enter_context(processes(chosen, sharded=arguments.shard, micro_batch=arguments.micro_batch))
         try:
-            runner = Runner(arguments.tokens, arguments.initial, placement, arguments.checkpoint_seconds)
+            runner = Runner(
+                arguments.tokens,
+                arguments.initial,
+                placement,
+                arguments.checkpoint_seconds,
+                arguments.code or code_hash(CODE),
+            )
             if placement.rank:
                 runner.follow()
             else:
@@ -169,15 +190,18 @@ def train_all(runner: Runner, runs: Mapping[str, Mapping[str, Any]], plan: Path 
 
     Raises Preempted if it was asked to stop.
     """
-    manifest = {}
+    manifest, told = {}, time.monotonic()
     for name, specification in runs.items():
-        if runner.stop.is_set():
+        if runner.stopping:
             raise Preempted(f"asked to stop before {name}; what comes before it is finished")
         entry = runner.train(Path(name), specification)
         status = read_json(entry / "run.json")["status"]
         manifest[name] = {"key": entry.name, "status": status, "weights": sha256(entry / "model.safetensors")}
-        if plan:
+        if plan and time.monotonic() - told > REPORT_SECONDS:
             print_report(plan)
+            told = time.monotonic()
+    if plan:
+        print_report(plan)
     if runner.placement.world_size > 1:
         dist.broadcast_object_list([None])
     return manifest

@@ -30,6 +30,8 @@ from workflow_scripts.training.progress import print_report
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
+CODE = "workflow_scripts.training.simulated"
+"""The module whose closure decides what a simulated run says."""
 PREFIX_STEP = 0.01
 """Of the lattice in ln D on which the noise of nested prefixes is drawn."""
 LARGEST_LN_D = 40.0
@@ -149,15 +151,16 @@ def write(identity: Mapping[str, Any], folder: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", required=True, type=json.loads, help="JSON object: run folder -> declared choices")
+    parser.add_argument("--code", help="the code's part in the identity of a run; by default the hash of this one")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the runs, written when all are done")
     parser.add_argument("--threads", type=int, help="as for training; nothing here takes time")
     parser.add_argument("--initial", type=Path, help="as for training; nothing here starts from weights")
     parser.add_argument("--plan", type=Path, help="what the whole experiment has to do, for the progress line")
     arguments = parser.parse_args(argv)
-    manifest = {}
+    manifest, code = {}, arguments.code or code_hash(CODE)
     with only_writer(arguments.out.with_suffix(".lock")):
         for name, specification in arguments.runs.items():
-            identity = {"specification": specification, "code": code_hash("workflow_scripts.training.simulated")}
+            identity = {"specification": specification, "code": code}
             outputs = {file: Path(name) / file for file in FILES}
             entry = produce("simulated", identity, outputs, partial(write, identity))
             status = read_json(entry / "run.json")["status"]
