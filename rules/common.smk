@@ -1,4 +1,5 @@
 # What the stages' rules share: the experiment, the identities of code, the jobs of the grid.
+import gc
 import inspect
 import shlex
 import sys
@@ -20,6 +21,8 @@ from workflow_scripts.store import canonical_json
 from workflow_scripts.training.estimate import ALLOCATION
 from workflow_scripts.training.expected import expected_cost
 from workflow_scripts.training.progress import drop_outdated, write_plan
+
+gc.set_threshold(100_000)  # a graph of many jobs is no garbage: looking for some takes a tenth of the time to plan it
 
 try:
     EXPERIMENT = Experiment.parse(config, workflow.configfiles[-1] if workflow.configfiles else "config")
@@ -72,7 +75,8 @@ PLACEMENT = " ".join(
         *([f"--micro-batch {n}"] if (n := EXPERIMENT.micro_batch) else []),
     ]
 )
-COMMAND = f"{LAUNCHER} --plan {PLAN}" + ("" if EXPERIMENT.simulated else f" {PLACEMENT}")
+# A scheduler asks every process of a job to stop, the shell and `tee` too: they wait for the trainer, which saves a checkpoint.
+COMMAND = f"trap : TERM; {LAUNCHER} --plan {PLAN}" + ("" if EXPERIMENT.simulated else f" {PLACEMENT}")
 
 
 def signed(function):
@@ -87,20 +91,36 @@ started = signed(lambda wildcards, output: COMMAND)
 
 ENVIRONMENT = "../envs/environment.yaml"
 ESTIMATE = Path(f"{RESULTS}/estimate.json")  # of `make plan`, if it was asked for
-SIZES_NEED = read_json(ESTIMATE)["sizes"] if ESTIMATE.exists() else {}
+NEEDS = read_json(ESTIMATE)["needs"] if ESTIMATE.exists() else {}
 PROCESS_MB = 4500 if EXPERIMENT.gpu else 1500  # of one that trains, unless it was measured; CUDA takes most of it
 
 
-def needed(what, otherwise, times=1):
-    """What a training job asks a scheduler for, and twice and three times that when it is tried again."""
-    return signed(lambda wildcards, attempt: attempt * times * SIZES_NEED.get(wildcards.size, {}).get(what, otherwise))
+def tries(amount):
+    """What a job asks a scheduler for: `amount`, and twice and three times that when it is tried again, which is all that
+    Snakemake tells it."""
+    return signed(lambda wildcards, attempt: attempt * amount)
 
 
-# What a training job takes. Nothing holds it to memory and time on this machine, unless `--resources` shares them out:
-# without them a large grid is planned in a tenth less time.
-TAKES = SPREAD | {"gpu": EXPERIMENT.gpu}
-if workflow.nodes is not None or {"mem_mb", "runtime"} & set(workflow.global_resources):
-    TAKES |= {"mem_mb": needed("mem_mb", PROCESS_MB, PROCESSES), "runtime": needed("runtime", 60)}
+def needed(pattern, what, otherwise, times=1):
+    """As `tries`, of the training job that `pattern` names: what was expected of it, if it was."""
+
+    def amount(wildcards, attempt):
+        return attempt * times * NEEDS.get(named(pattern, wildcards), {}).get(what, otherwise)
+
+    return signed(amount)
+
+
+def named(pattern, wildcards):
+    return pattern.format(**dict(wildcards.items()))
+
+
+def takes(pattern):
+    """What a training job takes. Nothing holds it to memory and time on this machine, unless `--resources` shares them out:
+    without them a large grid is planned in a tenth less time."""
+    taken = SPREAD | {"gpu": EXPERIMENT.gpu}
+    if workflow.nodes is not None or {"mem_mb", "runtime"} & set(workflow.global_resources):
+        taken |= {"mem_mb": needed(pattern, "mem_mb", PROCESS_MB, PROCESSES), "runtime": needed(pattern, "runtime", 60)}
+    return taken
 
 
 # Every training job -> its runs. Small cells of one (arm, source, unit, size, seed) share a job.
@@ -121,32 +141,32 @@ def job_of(folder):
     )
 
 
-def told_of(runs):
-    """The declared choices of the runs of a job as one string.  pydantic writes it: that takes a quarter of the time of
+def declared(runs):
+    """The choices of the runs of a job as one string.  pydantic writes it: that takes a quarter of the time of
     `canonical_json`, whose order of keys only the store needs."""
     return to_json({f"{RESULTS}/training/{run.folder}": EXPERIMENT.specification(run) for run in runs}).decode()
 
 
 LONGEST_ARGUMENT = 120_000  # bytes; Linux takes 131,072
 for job, runs in ALL_JOBS.items():
-    if len(runs) > 32 and (length := len(told_of(runs).encode())) > LONGEST_ARGUMENT:
+    if len(runs) > 32 and (length := len(declared(runs).encode())) > LONGEST_ARGUMENT:
         raise WorkflowError(
             f"{job}: {len(runs)} runs share this job, and what it is told of them takes {length:,} bytes, more than the"
             f" {LONGEST_ARGUMENT:,} that an argument may have; lower share_process_below, or ask for fewer D"
         )
 
 
-def specifications_of(pattern):
-    """What the job that `pattern` names is told of its runs.
+def identity_of(pattern):
+    """What decides the results of the job that `pattern` names, as arguments: its runs, and the code of the trainer.
 
     A function of the wildcards alone: Snakemake does not watch parameters that depend on anything else.
     """
 
     @signed
-    def specifications(wildcards):
-        return told_of(ALL_JOBS[pattern.format(**dict(wildcards.items()))])
+    def identity(wildcards):
+        return f"--code {TRAINER_CODE} --runs {shlex.quote(declared(ALL_JOBS[named(pattern, wildcards)]))}"
 
-    return specifications
+    return identity
 
 
 # Every source in use: (corpus, source) -> its shards, each with the files it is read from. Simulated runs read none.

@@ -12,8 +12,8 @@ rule fetch:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=500,
-        runtime=30,
+        mem_mb=tries(500),
+        runtime=tries(30),
     params:
         sha256=lambda wildcards: PINS[wildcards.package].sha256,
         code=code_hash("workflow_scripts.corpora.fetch"),
@@ -33,7 +33,7 @@ rule clean:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
+        mem_mb=tries(2000),
         runtime=lambda wildcards, input, attempt: attempt * (60 + int(input.size_mb / 12)),  # 12 MB a minute: bzip2's XML
     params:
         source=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].model_dump_json(),
@@ -69,7 +69,7 @@ rule limit:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=tries(4000),
         runtime=lambda wildcards, input, attempt: attempt * (60 + int(input.size_mb / 200)),
     params:
         characters=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus][wildcards.source].characters,
@@ -94,7 +94,7 @@ rule sample:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
+        mem_mb=tries(2000),
         runtime=lambda wildcards, input, attempt: attempt * (60 + int(input.size_mb / 300)),  # zstd, 27 MB of text a second
     params:
         source=lambda wildcards: source_at(wildcards.place).model_dump_json(),
@@ -136,8 +136,8 @@ rule fingerprint:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=tries(2000),
+        runtime=tries(60),
     params:
         code=code_hash("workflow_scripts.corpora.fingerprint"),
     shell:
@@ -157,8 +157,8 @@ rule split:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=tries(4000),
+        runtime=tries(120),
     params:
         corpora=subpath(output.counts, parent=True),
         shards=ALL_SHARDS,

@@ -23,8 +23,8 @@ rule figure:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=tries(1000),
+        runtime=tries(10),
     params:
         laws=subpath(input[0], parent=True),
         target=EXPERIMENT.target,
@@ -52,8 +52,8 @@ rule coefficients:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=tries(1000),
+        runtime=tries(10),
     params:
         laws=subpath(input[0], parent=True),
         target=EXPERIMENT.target,
@@ -87,8 +87,8 @@ rule report:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=tries(1000),
+        runtime=tries(10),
     params:
         experiment=EXPERIMENT.model_dump_json(),
         results=subpath(output[0], parent=True),

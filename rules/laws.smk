@@ -20,8 +20,8 @@ rule collect:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=tries(1000),
+        runtime=tries(30),
     params:
         experiment=EXPERIMENT.model_dump_json(),
         training=lambda wildcards, resources: f"{RESULTS}/training",
@@ -41,8 +41,8 @@ rule fit:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=tries(1000),
+        runtime=tries(30),
     params:
         fit=EXPERIMENT.fit.model_dump_json(),
         unit=EXPERIMENT.grids[0].unit,
@@ -64,8 +64,8 @@ rule scaling:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=tries(1000),
+        runtime=tries(30),
     params:
         unit=EXPERIMENT.grids[0].unit,
         code=code_hash("workflow_scripts.laws.scaling.command"),
@@ -83,8 +83,8 @@ rule design:
         ENVIRONMENT
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=tries(2000),
+        runtime=tries(60),
     params:
         experiment=EXPERIMENT.model_dump_json(),
         code=code_hash("workflow_scripts.laws.design"),

@@ -6,10 +6,11 @@ use rule scratch as swept_scratch with:
         manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{value}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{value}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+    resources:
+        **takes("sweeps/{constant}/{value}/scratch/{unit}/{size}/seed{seed}/{cells}"),
     params:
-        runs=specifications_of("sweeps/{constant}/{value}/scratch/{unit}/{size}/seed{seed}/{cells}"),
+        identity=identity_of("sweeps/{constant}/{value}/scratch/{unit}/{size}/seed{seed}/{cells}"),
         command=started,
-        code=TRAINER_CODE,
 
 
 use rule finetune as swept_finetune with:
@@ -17,10 +18,11 @@ use rule finetune as swept_finetune with:
         manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{value}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{value}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+    resources:
+        **takes("sweeps/{constant}/{value}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
     params:
-        runs=specifications_of("sweeps/{constant}/{value}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
+        identity=identity_of("sweeps/{constant}/{value}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
         command=started,
-        code=TRAINER_CODE,
 
 
 rule judge_sweeps:
@@ -35,8 +37,8 @@ rule judge_sweeps:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=tries(1000),
+        runtime=tries(10),
     params:
         experiment=EXPERIMENT.model_dump_json(),
         training=lambda wildcards, resources: f"{RESULTS}/training",
@@ -58,8 +60,8 @@ rule draw_sweeps:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=tries(1000),
+        runtime=tries(10),
     params:
         out=subpath(output.svg, strip_suffix=".svg"),
         code=code_hash("workflow_scripts.figures.sweeps"),

@@ -15,8 +15,8 @@ rule tokenizer:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=tries(4000),
+        runtime=tries(60),
     params:
         shards=[shard for shard in ALL_SHARDS if shard.startswith(OF_TOKENIZER)],
         origin=f"--files {shlex.quote(files)}" if files else f"--corpora {RESULTS}/corpora --shards @/dev/stdin",
@@ -39,8 +39,8 @@ rule encode:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=tries(2000),
+        runtime=tries(60),
     params:
         code=code_hash("workflow_scripts.tokens.encode"),
     shell:
@@ -62,8 +62,8 @@ rule join:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=tries(2000),
+        runtime=tries(120),
     params:
         folder=subpath(output.manifest, parent=True),
         code=code_hash("workflow_scripts.tokens.join"),
@@ -108,8 +108,8 @@ rule mix:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=tries(2000),
+        runtime=tries(60),
     params:
         tokens=subpath(input.capacity, parent=True),
         parts=lambda wildcards: [f"{corpus}={share!r}" for corpus, share in EXPERIMENT.shares(wildcards.source).items()],

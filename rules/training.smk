@@ -13,13 +13,13 @@ rule pretrain:
         ENVIRONMENT
     threads: 1
     resources:
-        **TAKES,
+        **takes("pretrain/{source}/{size}/seed{seed}"),
     params:
-        runs=specifications_of("pretrain/{source}/{size}/seed{seed}"),
+        identity=identity_of("pretrain/{source}/{size}/seed{seed}"),
         command=started,
-        code=TRAINER_CODE,
     shell:
-        "{params.command} --threads {threads} --runs {params.runs:q} --out {output.manifest} 2>&1 | tee {log} >&2"
+        "{params.command} {params.identity} --threads {threads} --out {output.manifest}"
+        " 2>&1 | (trap '' TERM; exec tee {log}) >&2"
 
 
 use rule pretrain as scratch with:
@@ -30,10 +30,11 @@ use rule pretrain as scratch with:
     log:
         f"{RESULTS}/logs/training/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
     priority: 1
+    resources:
+        **takes("scratch/{unit}/{size}/seed{seed}/{cells}"),
     params:
-        runs=specifications_of("scratch/{unit}/{size}/seed{seed}/{cells}"),
+        identity=identity_of("scratch/{unit}/{size}/seed{seed}/{cells}"),
         command=started,
-        code=TRAINER_CODE,
 
 
 rule finetune:
@@ -49,14 +50,13 @@ rule finetune:
         ENVIRONMENT
     threads: 1
     resources:
-        **TAKES,
+        **takes("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
     params:
-        runs=specifications_of("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
+        identity=identity_of("finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
         command=started,
-        code=TRAINER_CODE,
     shell:
-        "{params.command} --threads {threads} --runs {params.runs:q} --initial {input.initial} --out {output.manifest}"
-        " 2>&1 | tee {log} >&2"
+        "{params.command} {params.identity} --threads {threads} --initial {input.initial} --out {output.manifest}"
+        " 2>&1 | (trap '' TERM; exec tee {log}) >&2"
 
 
 rule export:
@@ -72,8 +72,8 @@ rule export:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=tries(1500),
+        runtime=tries(10),
     params:
         run=f"{RESULTS}/training/{{run}}",
         out=subpath(output.config, parent=True),

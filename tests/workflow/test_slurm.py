@@ -60,7 +60,7 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
     project.change(seeds=[0], share_process_below=20_000)
     (project.folder / "site").mkdir()
     (project.folder / "site" / "config.yaml").write_text(json.dumps(SITE))
-    estimate = {"sizes": {LARGE: {"mem_mb": 1000, "runtime": 1}}}
+    estimate = {"needs": {f"pretrain/english/{LARGE}/seed0": {"mem_mb": 1000, "runtime": 1}}}
     project.results().mkdir(parents=True)
     project.results("estimate.json").write_text(json.dumps(estimate))
     with ThreadPoolExecutor() as beside:
@@ -74,7 +74,7 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
         numbers = {trouble: beside.submit(trouble, slurm, project, finished, work.done) for trouble in TROUBLES}
     code, output = work.result()
     assert code == 0, output
-    project.jobs = slurm.jobs()
+    project.output, project.jobs = output, slurm.jobs()
     project.troubled = {trouble: slurm.job(number.result()) for trouble, number in numbers.items()}
     return project
 
@@ -99,6 +99,7 @@ def test_losses_are_those_of_one_box(through_slurm, finished):
 
 def test_a_cancelled_job_is_noticed_and_goes_on_from_its_checkpoint(through_slurm):
     assert through_slurm.troubled[cancelled]["state"] == "CA"
+    assert "its checkpoint is saved; start it again to go on" in through_slurm.output
     log = through_slurm.results("logs/training/pretrain/english", SMALL, "seed0.log").read_text()
     assert "going on from its checkpoint" in log
 

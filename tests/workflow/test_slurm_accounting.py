@@ -31,7 +31,9 @@ def targets(*manifests):
 
 def test_out_of_memory_and_without_a_controller(slurm, untrained, finished):
     """The one job is killed for its memory and gets twice as much; while the other trains nobody answers `squeue`."""
-    untrained.results("estimate.json").write_text(json.dumps({"sizes": {"6k": {"mem_mb": 450, "runtime": 60}}}))
+    untrained.results("estimate.json").write_text(
+        json.dumps({"needs": {LARGE.removesuffix(".json"): {"mem_mb": 450, "runtime": 60}}})
+    )
 
     def of_large():
         return slurm.jobs().query("wildcards.str.contains('6k')")
@@ -98,12 +100,18 @@ def test_what_a_killed_snakemake_left_at_work_is_waited_for(slurm, untrained, fi
     log = untrained.results("logs", "training", SMALL).with_suffix(".log")
     with ThreadPoolExecutor() as beside:
         with held_at_its_checkpoint(untrained, finished, SMALL, lambda: first.poll() is not None) as process:
-            number, _ = slurm.job_of(process)
+            number, node = slurm.job_of(process)
             kill(first, with_jobs=False)
             code, output = untrained.snakemake("--unlock")
             assert code == 0, output
             work = beside.submit(untrained.snakemake, *targets(SMALL), *SLURM)
-            until(lambda: log.exists() and f"process {process} is making it; waiting" in log.read_text(), work.done)
+            until(
+                lambda: (
+                    log.exists()
+                    and f"process {process} on {node} in SLURM job {number} is making it; waiting" in log.read_text()
+                ),
+                work.done,
+            )
             assert slurm.job(number)["state"] == "R"
         code, output = work.result()
     assert code == 0, output
