@@ -16,10 +16,11 @@ def conda(lock: list[str]) -> str:
 
 
 def apptainer(lock: list[str]) -> str:
-    """An image with Python and the lock, for `apptainer build`."""
+    """An image with Python, a compiler (torch compiles on CUDA) and the lock, for `apptainer build`."""
     pins = "".join(f"{pin}\n" for pin in lock)
     return (
         f"{ORIGIN}Bootstrap: docker\nFrom: python:{PYTHON}-slim-bookworm\n\n%post\n"
+        "apt-get update && apt-get install -y --no-install-recommends gcc g++ libc6-dev\n"
         f"cat >/opt/requirements.txt <<'LOCK'\n{pins}LOCK\n"
         "python -m pip install --no-cache-dir --requirement /opt/requirements.txt\n"
     )
