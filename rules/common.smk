@@ -91,7 +91,7 @@ started = signed(lambda wildcards, output: COMMAND)
 
 ENVIRONMENT = "../envs/environment.yaml"
 ESTIMATE = Path(f"{RESULTS}/estimate.json")  # of `make plan`, if it was asked for
-NEEDS = read_json(ESTIMATE)["needs"] if ESTIMATE.exists() else {}
+NEEDS = read_json(ESTIMATE).get("needs", {}) if ESTIMATE.exists() else {}
 PROCESS_MB = 4500 if EXPERIMENT.gpu else 1500  # of one that trains, unless it was measured; CUDA takes most of it
 
 

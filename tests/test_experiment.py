@@ -123,7 +123,7 @@ def test_a_configuration_without_its_name_is_refused(config):
         (
             "pretrain",
             {"sources": ["english"], "tokens": 5_120},
-            ["pretrain.tokens: 5,120 end inside the warm-up, 10 steps"],
+            ["pretrain.tokens: 5,120 end inside the warm-up of 10 steps"],
         ),
         ("nodes", 0, ["nodes", "greater than or equal to 1"]),
         ("trainable", "last_blocks:3", ["trainable: 'last_blocks:3' is more than the 2 blocks"]),

@@ -107,3 +107,9 @@ def code_hash(module: str) -> str:
     for name, path in sorted(modules.items()):
         digest.update(f"{name}\n{_read(path)[0]}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def require_code(module: str, asked: str | None) -> None:
+    """Raises SystemExit if the code of `module` is no longer what a workflow that started before asks for."""
+    if asked and asked != (found := code_hash(module)):
+        raise SystemExit(f"{module}: the code changed since Snakemake started ({asked}, now {found}); start it again")

@@ -140,10 +140,10 @@ class Experiment(Strict):
         for key, tokens in self.evaluation.model_dump().items():
             if tokens <= self.model.n_ctx:
                 raise ValueError(f"evaluation.{key}: {tokens} tokens do not fill one context of {self.model.n_ctx}")
-        if self.pretrain.tokens <= self._warm_up_tokens:
+        if self.pretrain.tokens < self._tokens_beyond_warm_up:
             raise ValueError(
-                f"pretrain.tokens: {self.pretrain.tokens:,} end inside the warm-up, {self.recipe.warmup_steps} steps of"
-                f" {self._warm_up_tokens:,} tokens; lower recipe.warmup_steps"
+                f"pretrain.tokens: {self.pretrain.tokens:,} end inside the warm-up of {self.recipe.warmup_steps} steps; take"
+                f" {self._tokens_beyond_warm_up:,}, or lower recipe.warmup_steps"
             )
         if self.gpu % self.nodes:
             raise ValueError(f"gpu: {self.gpu} is no multiple of nodes: {self.nodes}, and every node has equally many")
@@ -331,19 +331,19 @@ class Experiment(Strict):
         return [d for grid in self.grids for d in (*grid.finetune, *grid.scratch, *swept)]
 
     def smallest_set(self) -> dict[str, str | int]:
-        """The set that must still fill a context of `n_ctx` tokens, and hold more than `warm_up_tokens`, with which a run may
-        end inside its warm-up: its corpus and its characters."""
-        epochs = min(self.recipe.patience * self.recipe.minimum_epochs, self.recipe.budget_epochs)
+        """The set that must still fill a context of `n_ctx` tokens, and hold `least_tokens`, or its budget would end inside the
+        warm-up: its corpus and its characters."""
         return {
             "corpus": self.target,
             "characters": min(self._data_sizes),
             "n_ctx": self.model.n_ctx,
-            "warm_up_tokens": math.ceil(self._warm_up_tokens / epochs),
+            "least_tokens": math.ceil(self._tokens_beyond_warm_up / self.recipe.budget_epochs),
         }
 
     @property
-    def _warm_up_tokens(self) -> int:
-        return self.recipe.warmup_steps * self.recipe.batch_sequences * self.model.n_ctx
+    def _tokens_beyond_warm_up(self) -> int:
+        """Of all steps of a run, of which at least one comes after the warm-up."""
+        return (self.recipe.warmup_steps + 1) * self.recipe.batch_sequences * self.model.n_ctx
 
     def data_needs(self) -> dict[str, dict[str, dict[str, int]]]:
         """What the corpora must hold: corpus -> split -> `characters` or `tokens` -> count."""

@@ -46,9 +46,8 @@ def only_writer(path: Path) -> Iterator[None]:
 
 def link(source: Path, target: Path) -> None:
     """Makes `target` the same file as `source` (a copy where the file system has no hard links), atomically."""
-    with written(
-        target
-    ) as temporary:  # which also removes it where both are one file already: a rename leaves them alone
+    # A rename leaves both names alone where they are one file already; `written` removes the other.
+    with written(target) as temporary:
         temporary.unlink(missing_ok=True)
         try:
             os.link(source, temporary)

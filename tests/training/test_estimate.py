@@ -82,15 +82,6 @@ def test_jobs_of_sweeps_ask_too_and_only_grids_are_told_of():
     assert (found["runs"], found["jobs"]) == (plain["runs"], plain["jobs"])
 
 
-def test_the_devices_of_a_job_share_its_steps(experiment):
-    several = experiment.model_copy(update={"gpu": 4})
-    one, four = (estimate.estimate(it, dict.fromkeys(it.shapes, MACHINE)) for it in (experiment, several))
-    run = next(run for run in experiment.runs if run.arm == "pretrain").folder
-    saved = one["runs"][run]["seconds"] - four["runs"][run]["seconds"]
-    assert saved == pytest.approx(0.75 * 0.01 * 2_500_000 / 512), "its evaluations they do not share"
-    assert "hours of one" in estimate.table(four, 8)
-
-
 def test_workers_are_gpus_where_there_are_some(experiment, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     assert estimate.workers_of(experiment) == 3

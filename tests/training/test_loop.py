@@ -349,3 +349,17 @@ GOLDEN = [
     3.5395, 3.6278, 3.7263, 3.6784, 3.7040, 3.5982, 3.6928, 3.7127, 3.6161, 3.6317,
     3.7198, 3.6587, 3.5658, 3.6008, 3.5436, 3.5453, 3.5412, 3.6482, 3.6422, 3.5971,
 ]  # fmt: skip
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_learns_what_a_cpu_learns(make_task, precision):
+    """With compiled blocks, flash attention and the fused optimizer: the same losses but for rounding."""
+    task, judged = make_task(recipe={"precision": precision}), []
+    for device in ("cpu", "cuda"):
+        trainer = Trainer(task, Placement(torch.device(device)))
+        for _ in range(20):
+            trainer.train_step()
+        trainer.evaluate()
+        judged.append(trainer.progress.curve[-1]["validation_loss"])
+    assert judged[1] == pytest.approx(judged[0], abs=0.02)

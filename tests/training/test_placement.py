@@ -105,21 +105,25 @@ def test_a_run_may_resume_with_another_number_of_devices(make_task, tmp_path, po
     assert again[STEPS - 1] == pytest.approx(last, abs=5e-4)
 
 
-def _train_where_only_the_first_sees_a_checkpoint(rank, port, task, folder):
+def _train_where_only_the_first_sees_a_checkpoint(rank, port, sharded, task, folder):
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with processes(CPU) as placement, pytest.raises(DataError, match="find different checkpoints there"):
+    with (
+        processes(CPU, sharded=sharded) as placement,
+        pytest.raises(DataError, match="find different checkpoints there"),
+    ):
         train(task, folder / ("saved" if rank == 0 else "unseen"), placement)
 
 
-def test_processes_that_find_different_checkpoints_refuse(make_task, tmp_path, port):
+@pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
+def test_processes_that_find_different_checkpoints_refuse(make_task, tmp_path, port, sharded):
     """A network file system may show a node's new file late: they averaged gradients of different weights to the end."""
     task = make_task()
     trainer = Trainer(task, Placement(CPU))
     trainer.evaluate()
     trainer.train_step()
     save_checkpoint(tmp_path / "saved", trainer.state())
-    multiprocessing.spawn(_train_where_only_the_first_sees_a_checkpoint, (port, task, tmp_path), nprocs=2)
+    multiprocessing.spawn(_train_where_only_the_first_sees_a_checkpoint, (port, sharded, task, tmp_path), nprocs=2)
 
 
 def test_two_processes_stop_and_go_on_together(make_task, tmp_path, port):

@@ -26,6 +26,13 @@ def test_a_step_takes_its_flops_over_the_rate_that_is_reached(experiment):
     assert machine(experiment, GPUS["h100"], 1.0)["393k"]["seconds_per_step"] == FASTEST_STEP
 
 
+def test_the_gpus_of_a_job_share_a_step_but_none_is_faster_than_its_kernels_are_launched(experiment):
+    one, eight = (machine(experiment.model_copy(update={"gpu": gpus}), GPUS["h100"], 0.5) for gpus in (1, 8))
+    assert one["1208M"]["seconds_per_step"] / eight["1208M"]["seconds_per_step"] == pytest.approx(8)
+    assert eight["393k"]["seconds_per_step"] == FASTEST_STEP
+    assert one["1208M"]["seconds_per_evaluated_token"] == eight["1208M"]["seconds_per_evaluated_token"]
+
+
 def test_steps_follow_from_the_epochs_that_are_assumed(experiment):
     runs = [run for run in experiment.runs if run.characters == 10_000_000]
     assert {run.arm for run in runs} == {"scratch", "finetune"}

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tests.training.conftest import RECIPE
 from workflow_scripts.experiment import Experiment
-from workflow_scripts.training.recipe import Recipe
 
 
 @given(st.integers(1, 500), st.floats(1, 30))
@@ -119,6 +118,7 @@ def test_a_power_of_the_data_without_a_reference_is_refused(exponent):
         type(RECIPE)(**RECIPE.model_dump() | {exponent: -0.75})
 
 
-def test_least_steps_inside_the_warm_up_are_refused():
-    with pytest.raises(ValueError, match="minimum_steps: 20 end inside the warm-up of 30 steps"):
-        Recipe.model_validate(RECIPE.model_dump() | {"minimum_steps": 20, "warmup_steps": 30, "patience": 1.2})
+@given(st.integers(1, 3_000), st.floats(0.01, 100), st.floats(1, 40), st.none() | st.integers(1, 3_000))
+def test_no_run_loses_its_patience_inside_its_warm_up(warmup_steps, epoch_steps, minimum_epochs, minimum_steps):
+    changed = {"warmup_steps": warmup_steps, "minimum_epochs": minimum_epochs, "minimum_steps": minimum_steps}
+    assert not RECIPE.model_copy(update=changed).out_of_patience(warmup_steps, 0, epoch_steps)

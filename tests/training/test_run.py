@@ -1,5 +1,6 @@
 """A training job: what a scheduler's signal does to it, and that the store is kept by one process alone."""
 
+import itertools
 import json
 import os
 import signal
@@ -118,24 +119,31 @@ def test_a_run_that_fails_keeps_what_it_saw(tmp_path, monkeypatch):
     assert curve[0]["validation_loss"] > 0
 
 
-def test_a_job_of_many_runs_tells_how_far_it_is_once_a_minute(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, [3]), (61.0, [0, 1, 2, 3])])
+def test_a_job_of_many_runs_tells_how_far_it_is_once_a_minute(tmp_path, monkeypatch, capsys, seconds, lines):
     """Each line looks for every run of the experiment: ten thousand of them took longer than a small run."""
     write_tokens(tmp_path / "tokens" / "corpus")
     monkeypatch.chdir(tmp_path)
     runs = {f"runs/{seed}": SPECIFICATION | {"seed": seed} for seed in range(3)}
     write_plan(Path("runs/plan.json"), {str(seed): 1.0 for seed in range(3)})
-    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    clock = itertools.count(0.0, seconds or 0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     main(["--runs", json.dumps(runs), "--tokens", "tokens", "--out", "cells.json", "--plan", "runs/plan.json"])
-    assert [line for line in capsys.readouterr().err.splitlines() if "runs done" in line] == [
-        "[training] 3 of 3 runs done, 0 left"
-    ]
+    told = [line.split(",")[0] for line in capsys.readouterr().err.splitlines() if "runs done" in line]
+    assert told == [f"[training] {done} of 3 runs done" for done in lines]
+
+
+def test_code_that_changed_since_snakemake_started_is_refused(tmp_path):
+    """Its results would stand in the store under the identity of the old code."""
+    with pytest.raises(SystemExit, match="the code changed since Snakemake started"):
+        main(["--code", "of before", "--runs", "{}", "--tokens", "tokens", "--out", str(tmp_path / "cells.json")])
 
 
 def test_what_a_kill_while_saving_left_is_removed(tmp_path, monkeypatch):
     """A checkpoint may have 26 GB, and every kill left a part under another name."""
     write_tokens(tmp_path / "tokens" / "corpus")
     monkeypatch.chdir(tmp_path)
-    runner = Runner(Path("tokens"), None, Placement(torch.device("cpu")), 60, "code")
+    runner = Runner(Path("tokens"), None, Placement(torch.device("cpu")), 60)
     part = STORE / "runs" / f"{key_of(runner.identity(SPECIFICATION))}.state" / ".checkpoint.new.pt.123.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"half")

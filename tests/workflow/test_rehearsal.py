@@ -28,7 +28,7 @@ REHEARSAL = {
 
 
 def test_the_papers_experiment_is_rehearsed_to_its_report_and_finds_what_was_planted(pristine, tmp_path):
-    """Its FLOPs are more than 64 bits count: the tables could not be written, after 2,959 GPU hours."""
+    """Its FLOPs are more than 64 bits count: the tables could not be written, after 3,349 GPU hours."""
     project = pristine.copy(tmp_path / "project")
     project.config.write_text(yaml.safe_dump(REHEARSAL))
     code, output = project.launch("--resources", "gpu=8")

@@ -33,7 +33,7 @@ def shortages(needs: Mapping[str, Mapping[str, Mapping[str, int]]], tokens: Path
 
 def unfilled(smallest: Mapping[str, Any], tokens: Path) -> list[str]:
     """One sentence if a set of `characters` of `corpus` does not fill a context of `n_ctx` tokens, by the corpus's mean, or
-    has no more than `warm_up_tokens`, with which a run may end inside its warm-up."""
+    holds fewer than `least_tokens`, whose budget ends inside the warm-up."""
     held = read_json(tokens / smallest["corpus"] / "manifest.json")["splits"]["train"]
     expected = smallest["characters"] * held["tokens"] / max(held["characters"], 1)
     told = (
@@ -42,10 +42,10 @@ def unfilled(smallest: Mapping[str, Any], tokens: Path) -> list[str]:
     )
     if expected <= smallest["n_ctx"]:
         return [f"{told} and does not fill a context of {smallest['n_ctx']:,}; ask for more (D counts characters)"]
-    if expected <= smallest["warm_up_tokens"]:
+    if expected // smallest["n_ctx"] * smallest["n_ctx"] < smallest["least_tokens"]:
         return [
-            f"{told}, and up to {smallest['warm_up_tokens']:,} a run may end inside its warm-up; ask for more, or lower"
-            " recipe.warmup_steps"
+            f"{told}, and below {smallest['least_tokens']:,} in whole contexts the budget ends inside the warm-up; ask for more,"
+            " lower recipe.warmup_steps, or raise recipe.budget_epochs"
         ]
     return []
 

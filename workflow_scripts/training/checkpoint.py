@@ -53,6 +53,6 @@ def _damage(path: Path) -> str | None:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         return str(error)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # an offset before the file's beginning
+        if error.errno not in (None, errno.EINVAL):  # of a decompressor, of an offset before the file's beginning
             raise
         return str(error)

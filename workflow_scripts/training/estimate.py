@@ -51,7 +51,7 @@ ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": 
 
 def measure(experiment: Experiment, size: str) -> dict[str, float]:
     """Seconds a step and an evaluated token, and the largest memory (MB) of a process that trains this size on a few random
-    tokens: one process, whatever number of devices the configuration gives a job."""
+    tokens.  One process is measured; the devices of a job are taken to share a step without loss."""
     import torch
 
     from workflow_scripts.training.data import Batches
@@ -85,22 +85,25 @@ def measure(experiment: Experiment, size: str) -> dict[str, float]:
             evaluated = seconds(lambda: held_out_loss(trainer.averaged, windows, chosen)) / windows[:, 1:].size
         trainer.state()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds_per_step": step, "seconds_per_evaluated_token": evaluated, "memory_mb": memory}
+    return {
+        "seconds_per_step": step / devices_of(experiment),
+        "seconds_per_evaluated_token": evaluated,
+        "memory_mb": memory,
+    }
 
 
 def estimate(
     experiment: Experiment, machine: dict[str, dict[str, float]], expected: Expectation = QUICKSTART
 ) -> dict[str, Any]:
     """Seconds of every run and job of the grids, and what every job asks for, be it of the grids or of a sweep, from what
-    `measure` found or `published.machine` says.  The devices of a job share its steps; each evaluates all."""
-    devices = devices_of(experiment)
+    `measure` found or `published.machine` says."""
     runs: dict[str, dict[str, Any]] = {}
     jobs: dict[str, float] = defaultdict(lambda: START_SECONDS)
     memory: dict[str, float] = defaultdict(float)
     for run in (*experiment.runs, *experiment.sweep_runs):
         here, steps, job = machine[run.size], expected_steps(experiment, run, expected), experiment.job(run)
         evaluation = evaluated_tokens(experiment, steps) * here["seconds_per_evaluated_token"]
-        seconds = steps * here["seconds_per_step"] / devices + evaluation
+        seconds = steps * here["seconds_per_step"] + evaluation
         runs[run.folder] = {"arm": run.arm, "size": run.size, "steps": steps, "seconds": seconds}
         jobs[job] += seconds
         memory[job] = max(memory[job], here["memory_mb"] + set_mb(experiment, run, expected))
@@ -113,7 +116,7 @@ def estimate(
     }
     return {
         "machine": machine,
-        "devices": devices,
+        "devices": devices_of(experiment),
         "needs": needs,
         "runs": {run.folder: runs[run.folder] for run in experiment.runs},
         "jobs": {job: jobs[job] for job in map(experiment.job, experiment.runs)},

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,6 @@ class Trainer:
 
     def __init__(self, task: Task, placement: Placement) -> None:
         self.task, self.placement, self.device = task, placement, placement.device
-        if self.device.type == "cuda":  # for the head, whose products into a buffer are none that autocast knows
-            torch.backends.cuda.matmul.allow_tf32 = task.recipe.precision == "bfloat16"
         self.model = GPT(task.shape)
         self.model.initialise(task.seed)
         if task.initial_weights is not None:
@@ -182,8 +181,17 @@ class Trainer:
         keys = self.placement.parts(stream.random_raw(self.task.recipe.batch_sequences).view(np.int64))
         return [Dropout(self.task.recipe.dropout, part) for part in keys]
 
-    def precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.recipe.precision == "bfloat16")
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Of the products inside the block.  Those of the head go into a buffer, which autocast leaves alone: on CUDA they are
+        in TF32 where others are in bfloat16."""
+        half, tf32 = self.task.recipe.precision == "bfloat16", torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = half
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = tf32
 
     def _squared_norms(self) -> tuple[float | None, float | None]:
         """Of the gradients of the next batch without dropout, one sequence at a time; unknown where weights are in shards."""
@@ -283,17 +291,18 @@ def train(
     Raises TrainingFailure if a loss or a gradient is not finite, Preempted if `stop_requested` says so, DataError if the
     processes of a job find different checkpoints.
     """
-    trainer = Trainer(task, placement)
     state = load_checkpoint(state_folder)
+    step = state["progress"]["step"] if state else 0
+    if not placement.same(step):
+        raise DataError(
+            f"{state_folder}: the processes of this job find different checkpoints there (this one's is of step {step:,});"
+            " start it again when the file system shows them the same files"
+        )
+    trainer = Trainer(task, placement)
     if state is not None:
         trainer.restore(state)
         state = None  # as large as the model, its average and the optimizer together
     progress = trainer.progress
-    if not placement.same(progress.step):
-        raise DataError(
-            f"{state_folder}: the processes of this job find different checkpoints there (this one's is of step"
-            f" {progress.step:,}); start it again when the file system shows them the same files"
-        )
     started, saved = clock() - progress.seconds, clock()
 
     def evaluate() -> None:

@@ -1,4 +1,4 @@
-"""Progress of a whole experiment, printed by whichever process finishes a run: cells done, left, expected end."""
+"""Progress of a whole experiment, printed by every training job once a minute and at its end: runs done, left, expected end."""
 
 from __future__ import annotations
 

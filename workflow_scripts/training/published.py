@@ -51,19 +51,20 @@ GPUS = {
 
 
 def machine(experiment: Experiment, gpu: Gpu, utilisation: float) -> Machine:
-    """Seconds a step and an evaluated token on one GPU, memory of the host and of the GPU (MB), by size.
+    """Seconds a step and an evaluated token, memory of the host and of the GPU (MB), by size.  The GPUs of a job share a step;
+    each evaluates all.
 
     With bfloat16 the head's products are in TF32 (`Trainer`), whose rate is half as high on all of these.
     """
     rate = getattr(gpu, experiment.recipe.precision) * utilisation
     head_rate = rate / 2 if experiment.recipe.precision == "bfloat16" else rate
-    batch = experiment.recipe.batch_sequences * experiment.model.n_ctx
+    share = experiment.recipe.batch_sequences * experiment.model.n_ctx / devices_of(experiment)
     found = {}
     for size, shape in experiment.shapes.items():
         blocks = shape.flops_per_token(with_head=False)
         token = blocks / rate + (shape.flops_per_token(with_head=True) - blocks) / head_rate
         found[size] = {
-            "seconds_per_step": max(FASTEST_STEP, batch * token),
+            "seconds_per_step": max(FASTEST_STEP, share * token),
             "seconds_per_evaluated_token": token / 3,
             "memory_mb": HOST_MB + CHECKPOINT_BYTES * shape.parameter_counts()["total"] / 1e6,
             "gpu_memory_mb": gpu_memory(experiment, shape) / 1e6,
@@ -91,13 +92,13 @@ def table(experiment: Experiment, found: dict[str, Any], gpu: Gpu, utilisation: 
     hours, gpus = dict.fromkeys(arms, 0.0), found["devices"]
     for size, here in found["machine"].items():
         runs = [run for run in found["runs"].values() if run["size"] == size]
-        jobs = {job: seconds / 3600 for job, seconds in found["jobs"].items() if f"/{size}/" in job}
+        jobs = [seconds / 3600 for job, seconds in found["jobs"].items() if f"/{size}/" in job]
         of_arm = {arm: gpus * sum(run["seconds"] for run in runs if run["arm"] == arm) / 3600 for arm in arms}
         hours = {arm: hours[arm] + of_arm[arm] for arm in arms}
         spent = " | ".join(f"{of_arm[arm]:,.0f}" for arm in arms)
         data = max(set_mb(experiment, run, expected) for run in experiment.runs if run.size == size)
         memory = f"{here['gpu_memory_mb'] / 1000:.0f} | {(here['memory_mb'] + data) / 1000:.0f}"
-        lines.append(f"| {size} | {spent} | {max(jobs.values()):,.0f} | {memory} | {len(jobs)} |")
+        lines.append(f"| {size} | {spent} | {max(jobs):,.0f} | {memory} | {len(jobs)} |")
     spent = " | ".join(f"{hours[arm]:,.0f}" for arm in arms)
     lines.append(f"| all | {spent} | | | | {len(found['jobs'])} |")
     return "\n".join([*lines, "", *_notes(experiment, found, gpu, utilisation, expected)])

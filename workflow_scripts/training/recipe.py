@@ -77,12 +77,6 @@ class Recipe(BaseModel):
             raise ValueError("reference_tokens is missing: the powers of the data are of its tokens over that many")
         return self
 
-    @model_validator(mode="after")
-    def _no_run_ends_in_its_warm_up(self) -> Recipe:
-        if self.minimum_steps is not None and self.patience * self.minimum_steps <= self.warmup_steps:
-            raise ValueError(f"minimum_steps: {self.minimum_steps} end inside the warm-up of {self.warmup_steps} steps")
-        return self
-
     def peak_learning_rate(self, n_params: int, tokens: int) -> float:
         """For N = `n_params` on a data set of so many tokens."""
         size, data = self._over_references(n_params, tokens)
@@ -118,5 +112,5 @@ class Recipe(BaseModel):
         return step >= self.patience * max(last_improvement, self.least_steps(epoch_steps))
 
     def least_steps(self, epoch_steps: float) -> float:
-        """No run loses its patience before this many steps (times `patience`)."""
-        return min(self.minimum_epochs * epoch_steps, self.minimum_steps or math.inf)
+        """No run loses its patience before this many steps (times `patience`), and none inside its warm-up."""
+        return max(self.warmup_steps, min(self.minimum_epochs * epoch_steps, self.minimum_steps or math.inf))

@@ -29,7 +29,7 @@ import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from workflow_scripts.code_identity import code_hash
+from workflow_scripts.code_identity import code_hash, require_code
 from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.files import read_json, sha256, write_json
 from workflow_scripts.grid import FILES
@@ -58,10 +58,8 @@ CODE = "workflow_scripts.training.cell"
 class Runner:
     """What the runs of one process share: tokens, initial weights, device."""
 
-    def __init__(
-        self, tokens: Path, initial: Path | None, placement: Placement, checkpoint_seconds: float, code: str
-    ) -> None:
-        self.tokens, self.placement, self.checkpoint_seconds, self.code = tokens, placement, checkpoint_seconds, code
+    def __init__(self, tokens: Path, initial: Path | None, placement: Placement, checkpoint_seconds: float) -> None:
+        self.tokens, self.placement, self.checkpoint_seconds = tokens, placement, checkpoint_seconds
         self.initial = _weights_of(initial) if initial else None
         self.corpus = cache(lambda name: Corpus(self.tokens / name))
         self.stopping = False
@@ -73,7 +71,7 @@ class Runner:
             "specification": specification,
             "tokens": sha256(self.tokens / specification["data"]["corpus"] / "manifest.json"),
             "initial_weights": sha256(self.initial) if self.initial else None,
-            "code": self.code,
+            "code": code_hash(CODE),
         }
 
     def train(self, target: Path, specification: Mapping[str, Any]) -> Path:
@@ -148,7 +146,7 @@ def _weights_of(manifest: Path) -> Path:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", required=True, type=json.loads, help="JSON object: run folder -> declared choices")
-    parser.add_argument("--code", help="the code's part in the identity of a run; by default the hash of this one")
+    parser.add_argument("--code", help="the hash of the training code that is asked for; another one is refused")
     parser.add_argument("--tokens", required=True, type=Path)
     parser.add_argument("--initial", type=Path, help="manifest of the run whose weights these runs start from")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the runs, written when all are done")
@@ -159,6 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shard", action="store_true", help="spread the weights over the devices (FSDP2)")
     parser.add_argument("--micro-batch", type=int, help="most sequences in one forward pass")
     arguments = parser.parse_args(argv)
+    require_code(CODE, arguments.code)
     torch.set_num_threads(arguments.threads)
     with ExitStack() as held:
         held.enter_context(one_message("training"))
@@ -167,13 +166,7 @@ def main(argv: list[str] | None = None) -> None:
         chosen = held.enter_context(device(arguments.gpus))
         placement = held.enter_context(processes(chosen, sharded=arguments.shard, micro_batch=arguments.micro_batch))
         try:
-            runner = Runner(
-                arguments.tokens,
-                arguments.initial,
-                placement,
-                arguments.checkpoint_seconds,
-                arguments.code or code_hash(CODE),
-            )
+            runner = Runner(arguments.tokens, arguments.initial, placement, arguments.checkpoint_seconds)
             if placement.rank:
                 runner.follow()
             else:
@@ -192,14 +185,14 @@ def train_all(runner: Runner, runs: Mapping[str, Mapping[str, Any]], plan: Path 
     """
     manifest, told = {}, time.monotonic()
     for name, specification in runs.items():
+        if plan and time.monotonic() - told > REPORT_SECONDS:
+            print_report(plan)
+            told = time.monotonic()
         if runner.stopping:
             raise Preempted(f"asked to stop before {name}; what comes before it is finished")
         entry = runner.train(Path(name), specification)
         status = read_json(entry / "run.json")["status"]
         manifest[name] = {"key": entry.name, "status": status, "weights": sha256(entry / "model.safetensors")}
-        if plan and time.monotonic() - told > REPORT_SECONDS:
-            print_report(plan)
-            told = time.monotonic()
     if plan:
         print_report(plan)
     if runner.placement.world_size > 1:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
-from workflow_scripts.code_identity import code_hash
+from workflow_scripts.code_identity import code_hash, require_code
 from workflow_scripts.files import read_json, sha256, write_json
 from workflow_scripts.grid import FILES
 from workflow_scripts.store import canonical_json, only_writer, produce
@@ -151,16 +151,17 @@ def write(identity: Mapping[str, Any], folder: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", required=True, type=json.loads, help="JSON object: run folder -> declared choices")
-    parser.add_argument("--code", help="the code's part in the identity of a run; by default the hash of this one")
+    parser.add_argument("--code", help="the hash of this code that is asked for; another one is refused")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the runs, written when all are done")
     parser.add_argument("--threads", type=int, help="as for training; nothing here takes time")
     parser.add_argument("--initial", type=Path, help="as for training; nothing here starts from weights")
     parser.add_argument("--plan", type=Path, help="what the whole experiment has to do, for the progress line")
     arguments = parser.parse_args(argv)
-    manifest, code = {}, arguments.code or code_hash(CODE)
+    require_code(CODE, arguments.code)
+    manifest = {}
     with only_writer(arguments.out.with_suffix(".lock")):
         for name, specification in arguments.runs.items():
-            identity = {"specification": specification, "code": code}
+            identity = {"specification": specification, "code": code_hash(CODE)}
             outputs = {file: Path(name) / file for file in FILES}
             entry = produce("simulated", identity, outputs, partial(write, identity))
             status = read_json(entry / "run.json")["status"]
