@@ -2,6 +2,7 @@
 `make slurm`."""
 
 import json
+import platform
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,7 +101,7 @@ def test_what_a_killed_snakemake_left_at_work_is_waited_for(slurm, untrained, fi
     log = untrained.results("logs", "training", SMALL).with_suffix(".log")
     with ThreadPoolExecutor() as beside:
         with held_at_its_checkpoint(untrained, finished, SMALL, lambda: first.poll() is not None) as process:
-            number, node = slurm.job_of(process)
+            number, _ = slurm.job_of(process)
             kill(first, with_jobs=False)
             code, output = untrained.snakemake("--unlock")
             assert code == 0, output
@@ -108,7 +109,7 @@ def test_what_a_killed_snakemake_left_at_work_is_waited_for(slurm, untrained, fi
             until(
                 lambda: (
                     log.exists()
-                    and f"process {process} on {node} in SLURM job {number} is making it; waiting" in log.read_text()
+                    and f"process {process} on {platform.node()} in SLURM job {number} is making it; waiting" in log.read_text()
                 ),
                 work.done,
             )
