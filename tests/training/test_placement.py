@@ -18,11 +18,11 @@ CPU = torch.device("cpu")
 STEPS = 12
 
 
-def run_together(task, count, port, sharded, folder, first=None):
+def run_together(task, count, port, sharded, folder, first=None, micro_batch=None):
     """Trains `STEPS` steps in `count` processes from the state `first`; each leaves its losses in `folder`."""
     if first is not None:
         torch.save(first, folder / "first.pt")
-    arguments = (count, port, sharded, task, folder, first is not None)
+    arguments = (count, port, sharded, task, folder, first is not None, micro_batch)
     multiprocessing.spawn(_one_of, arguments, nprocs=count)
     traces = [np.load(folder / f"losses{rank}.npy") for rank in range(count)]
     for trace in traces[1:]:
@@ -30,10 +30,10 @@ def run_together(task, count, port, sharded, folder, first=None):
     return traces[0], torch.load(folder / "state.pt")
 
 
-def _one_of(rank, count, port, sharded, task, folder, resumed):
+def _one_of(rank, count, port, sharded, task, folder, resumed, micro_batch):
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with processes(CPU, sharded=sharded) as placement:
+    with processes(CPU, sharded=sharded, micro_batch=micro_batch) as placement:
         trainer = Trainer(task, placement)
         if resumed:
             trainer.restore(torch.load(folder / "first.pt"))
@@ -86,6 +86,16 @@ def test_two_processes_learn_what_one_learns(make_task, tmp_path, port, sharded,
     task = make_task(recipe={"dropout": dropout})
     expected, _ = alone(task)
     found, _ = run_together(task, 2, port, sharded, tmp_path)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("trainable", ["all", "last_blocks:1", "norms_and_embeddings"])
+@pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
+def test_they_do_with_micro_batches_and_frozen_weights_too(make_task, tmp_path, port, sharded, trainable):
+    """Gradients are exchanged once a step, after the last micro-batch, and only those that there are."""
+    task = make_task(recipe={"batch_sequences": 4}, trainable=trainable)
+    expected, _ = alone(task)
+    found, _ = run_together(task, 2, port, sharded, tmp_path, micro_batch=1)
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
