@@ -109,7 +109,8 @@ def test_what_a_killed_snakemake_left_at_work_is_waited_for(slurm, untrained, fi
             until(
                 lambda: (
                     log.exists()
-                    and f"process {process} on {platform.node()} in SLURM job {number} is making it; waiting" in log.read_text()
+                    and f"process {process} on {platform.node()} in SLURM job {number} is making it; waiting"
+                    in log.read_text()
                 ),
                 work.done,
             )
