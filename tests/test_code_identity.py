@@ -123,6 +123,14 @@ def test_other_code_is_told_otherwise(one, other):
     assert (told("\n".join(one)) == told("\n".join(other))) == (one == other)
 
 
+def test_a_file_beside_the_folder_of_the_project_does_not_count(package, hashed):
+    """The package of a package without a dot was the folder itself, and `transfer.py` beside a clone in `transfer/` its module."""
+    before = hashed()
+    package.parent.with_suffix(".py").write_text("x = 1\n")
+    (package.parent / "__init__.py").write_text("x = 1\n")
+    assert hashed() == before
+
+
 def test_a_module_that_is_not_there_is_an_error(hashed):
     with pytest.raises(ModuleNotFoundError, match="demo.absent"):
         hashed("demo.absent")

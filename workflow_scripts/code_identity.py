@@ -90,7 +90,8 @@ def closure(module: str) -> dict[str, Path]:
             continue
         found[name] = path
         waiting.extend(_read(path)[1])
-        waiting.append(name.rpartition(".")[0])
+        if package := name.rpartition(".")[0]:
+            waiting.append(package)
     return found
 
 

@@ -1,5 +1,6 @@
 """`kill -9` at any moment: the next run goes on by itself and ends with the same losses, to the last bit."""
 
+import platform
 import subprocess
 
 import pandas as pd
@@ -59,7 +60,7 @@ def test_a_second_run_waits_for_the_one_that_works(pristine, tmp_path):
     first = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
     wait_until(first, lambda: any((project.folder / ".snakemake/locks").glob("*")))
     second = project.start("workflow_scripts.launch", "--configfile", "tiny.yaml")
-    assert f"Process {first.pid} is at work in this folder" in second.stdout.readline()
+    assert f"Process {first.pid} on {platform.node()} is at work in this folder" in second.stdout.readline()
     kill(second, with_jobs=True)
     kill(first, with_jobs=True)
 
