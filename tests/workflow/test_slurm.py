@@ -68,7 +68,8 @@ def through_slurm(slurm, pristine, finished, tmp_path_factory):
             project.snakemake,
             *("--profile", "site", "--workflow-profile", "profiles/slurm"),
             *("--slurm-init-seconds-before-status-checks", "8"),
-            *("--set-resources", "scratch:gpu=5", "collect:slurm_partition=main"),
+            # As `gpu: 5` in the configuration would ask: without `nodes`, five may be three of one node and two of the other.
+            *("--set-resources", "scratch:gpu=5", "scratch:nodes=1", "collect:slurm_partition=main"),
             *("scratch:runtime=60", "finetune:runtime=60"),
         )
         numbers = {trouble: beside.submit(trouble, slurm, project, finished, work.done) for trouble in TROUBLES}
