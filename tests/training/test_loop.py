@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.training.conftest import SHAPE
@@ -179,18 +179,41 @@ def test_garbage_gives_way_to_the_checkpoint_before(tmp_path, garbage):
 
 
 @given(st.data())
-def test_no_damaged_checkpoint_is_taken_for_a_whole_one(data):
-    """torch reads past changed bytes: a run went on from weights that nobody trained."""
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_wherever_it_is_damaged(data):
+    """torch reads past changed bytes, and some of an archive no checksum covers: a run went on from weights that nobody
+    trained, or could not go on at all."""
     with tempfile.TemporaryDirectory() as name:
-        folder, state = Path(name), {"weights": torch.arange(1000.0), "step": 7}
-        save_checkpoint(folder, state)
+        folder = Path(name)
+        save_checkpoint(folder, {"step": 6})
+        save_checkpoint(folder, {"step": 7, "weights": torch.arange(1000.0)})
         whole = (folder / CURRENT).read_bytes()
         at = data.draw(st.integers(0, len(whole) - 1))
         damaged = bytearray(whole)
         damaged[at : at + data.draw(st.integers(1, 600))] = data.draw(st.binary(max_size=600))
+        assume(damaged != whole)
         (folder / CURRENT).write_bytes(damaged)
-        found = load_checkpoint(folder)
-        assert found is None or (torch.equal(found["weights"], state["weights"]) and found["step"] == 7)
+        assert load_checkpoint(folder) == {"step": 6}
+
+
+@pytest.mark.parametrize("kills", [1, 5])
+def test_kills_before_the_rename_lose_no_checkpoint(tmp_path, monkeypatch, kills):
+    save_checkpoint(tmp_path, {"step": 1})
+    replace = os.replace
+
+    def dies(source, target):
+        if Path(target).name == NEW:
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", dies)
+        for _ in range(kills):
+            with pytest.raises(Killed):
+                save_checkpoint(tmp_path, {"step": 2})
+            assert load_checkpoint(tmp_path) == {"step": 1}
+    save_checkpoint(tmp_path, {"step": 3})
+    (tmp_path / CURRENT).write_bytes(b"damaged")
+    assert load_checkpoint(tmp_path) == {"step": 1}
 
 
 def test_what_is_wrong_with_the_machine_does_not_throw_a_checkpoint_away(tmp_path, monkeypatch):

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from workflow_scripts.files import written
+from workflow_scripts.files import sha256, write_text, written
 
 CURRENT, PREVIOUS, NEW = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.new.pt"
+WHOLE = "checkpoints.sha256"
+"""Hashes of the last checkpoints: torch reads past changed bytes, and the checksums in its archives do not cover all."""
+REMEMBERED = 100
+"""More than two: a process may be killed between the hash and the renames, again and again."""
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """The last checkpoint becomes the previous one only when the new one is on the disk.  Raises OSError if it does not fit."""
     current = folder / CURRENT
-    with written(folder / NEW) as temporary, open(temporary, "wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:  # torch's own, raised while it handles the file's
-            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-        file.flush()
-        os.fsync(file.fileno())
+    with written(folder / NEW) as temporary:
+        with open(temporary, "wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch's own, raised while it handles the file's
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+            file.flush()
+            os.fsync(file.fileno())
+        write_text(folder / WHOLE, "\n".join([*_whole(folder), sha256(temporary)][-REMEMBERED:]))
     if current.exists():
         current.replace(folder / PREVIOUS)
     (folder / NEW).replace(current)
@@ -34,25 +37,17 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, or None.  One that is not is named on standard error."""
+    whole = _whole(folder)
     for name in (NEW, CURRENT, PREVIOUS):
         path = folder / name
         if not path.exists():
             continue
-        if damage := _damage(path):
-            print(f"{path}: not a whole checkpoint ({damage}); trying the one before", file=sys.stderr, flush=True)
-            continue
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if sha256(path) in whole:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        print(f"{path}: not a whole checkpoint, by its hash; trying the one before", file=sys.stderr, flush=True)
     return None
 
 
-def _damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, by the checksums of the archive that it is, which torch does not look at."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return f"wrong checksum of {bad}" if (bad := archive.testzip()) else None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        return str(error)
-    except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # of a decompressor, of an offset before the file's beginning
-            raise
-        return str(error)
+def _whole(folder: Path) -> list[str]:
+    path = folder / WHOLE
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
