@@ -62,7 +62,9 @@ def ours(shape: ModelShape, tokens: np.ndarray, precision: str) -> Contender:
 
 
 def peer(shape: ModelShape) -> transformers.GPT2LMHeadModel:
-    configuration = {key: value for key, value in gpt2_config(vars(shape)).items() if key != "architectures"}
+    configuration = {
+        key: value for key, value in gpt2_config(vars(shape), end_of_text=0).items() if key != "architectures"
+    }
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(**configuration)).train()
 
 

@@ -3,6 +3,8 @@ import gc
 import inspect
 import shlex
 import sys
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -129,6 +131,22 @@ for jobs, runs in ((JOBS, EXPERIMENT.runs), (SWEEP_JOBS, EXPERIMENT.sweep_runs))
     for run in runs:
         jobs.setdefault(EXPERIMENT.job(run), []).append(run)
 ALL_JOBS = JOBS | SWEEP_JOBS
+FINE_TUNING = {}  # a pre-training's job -> the jobs that start from its weights
+for job, runs in ALL_JOBS.items():
+    if runs[0].arm in ("zero_shot", "finetune"):
+        FINE_TUNING.setdefault(EXPERIMENT.job(replace(runs[0], arm="pretrain", sweep=None)), []).append(job)
+
+
+@cache
+def seconds_ahead(job):
+    """Until a training job and the longest one that waits for it are done, of a nominal core."""
+    own = sum(expected_cost(EXPERIMENT, run) for run in ALL_JOBS[job])
+    return own + max(map(seconds_ahead, FINE_TUNING.get(job, [])), default=0)
+
+
+def longest_first(pattern):
+    """The priority of the training job that `pattern` names, so that no long one is left alone at the end."""
+    return signed(lambda wildcards: round(seconds_ahead(named(pattern, wildcards))))
 
 
 def job_of(folder):

@@ -6,6 +6,7 @@ use rule scratch as swept_scratch with:
         manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{value}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{value}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+    priority: longest_first("sweeps/{constant}/{value}/scratch/{unit}/{size}/seed{seed}/{cells}")
     resources:
         **takes("sweeps/{constant}/{value}/scratch/{unit}/{size}/seed{seed}/{cells}"),
     params:
@@ -18,6 +19,7 @@ use rule finetune as swept_finetune with:
         manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{value}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
         f"{RESULTS}/logs/training/sweeps/{{constant}}/{{value}}/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
+    priority: longest_first("sweeps/{constant}/{value}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}")
     resources:
         **takes("sweeps/{constant}/{value}/finetune/{source}/{unit}/{size}/seed{seed}/{cells}"),
     params:

@@ -8,7 +8,7 @@ rule pretrain:
         manifest=f"{RESULTS}/training/pretrain/{{source}}/{{size}}/seed{{seed}}.json",
     log:
         f"{RESULTS}/logs/training/pretrain/{{source}}/{{size}}/seed{{seed}}.log",
-    priority: 2
+    priority: longest_first("pretrain/{source}/{size}/seed{seed}")
     conda:
         ENVIRONMENT
     threads: 1
@@ -29,7 +29,7 @@ use rule pretrain as scratch with:
         manifest=f"{RESULTS}/training/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
         f"{RESULTS}/logs/training/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
-    priority: 1
+    priority: longest_first("scratch/{unit}/{size}/seed{seed}/{cells}")
     resources:
         **takes("scratch/{unit}/{size}/seed{seed}/{cells}"),
     params:
@@ -45,7 +45,7 @@ rule finetune:
         manifest=f"{RESULTS}/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
     log:
         f"{RESULTS}/logs/training/finetune/{{source}}/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.log",
-    priority: 0  # the shortest jobs come last, so that no long one is left alone at the end
+    priority: longest_first("finetune/{source}/{unit}/{size}/seed{seed}/{cells}")
     conda:
         ENVIRONMENT
     threads: 1

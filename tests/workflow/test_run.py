@@ -1,6 +1,7 @@
 """The workflow as its user meets it: one command, files that stay, nothing done twice."""
 
 import json
+import re
 import zipfile
 
 import pandas as pd
@@ -104,3 +105,16 @@ def test_snakemakes_own_report_shows_the_figures(finished, tmp_path):
         page = archive.read("report/report.html").decode()
     for figure in FIGURES:
         assert f"{figure}.svg" in page
+
+
+def test_longer_jobs_start_first_so_that_none_is_left_alone_at_the_end(pristine):
+    """A pre-training counts with the longest job that waits for it."""
+    code, output = pristine.snakemake("-n")
+    assert code == 0, output
+    jobs = re.findall(r"output: results/tiny/training/(\S+)\.json\n(?:    .*\n)*?    priority: (\d+)", output)
+    urgency = {job: int(seconds) for job, seconds in jobs}
+    for seed in ("seed0", "seed1"):
+        alone = [urgency[f"scratch/excerpt/6k/{seed}/d{characters}"] for characters in (8_000, 16_000)]
+        assert alone[0] < alone[1]
+        assert urgency[f"scratch/excerpt/6k/{seed}/small"] > alone[0], "three runs, not one"
+        assert urgency[f"pretrain/english/6k/{seed}"] > urgency[f"finetune/english/excerpt/6k/{seed}/small"] > 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,7 @@ class Cell:
         return self.corpus.prefix("train", data["unit_tokens"], self.specification["seed"], **size)
 
     def held_out(self, split: str, tokens: int) -> np.ndarray:
-        """The same windows for every run of an experiment, from units of all held-out documents."""
-        prefix = self.corpus.prefix(split, self.evaluation["unit_tokens"], HELD_OUT_SEED, tokens=tokens)
-        return windows(prefix.tokens, self.shape.n_ctx)
+        return held_out(self.corpus, split, self.evaluation["unit_tokens"], tokens, self.shape.n_ctx)
 
     def run(
         self, state: Path, placement: Placement, checkpoint_seconds: float, stop_requested: Callable[[], bool]
@@ -137,6 +136,12 @@ class Cell:
             "seconds": progress.seconds,
             "evaluation_seconds": progress.evaluation_seconds,
         }
+
+
+@cache
+def held_out(corpus: Corpus, split: str, unit_tokens: int | None, tokens: int, n_ctx: int) -> np.ndarray:
+    """The same windows (n, n_ctx + 1) for every run of an experiment, from units of all held-out documents."""
+    return windows(corpus.prefix(split, unit_tokens, HELD_OUT_SEED, tokens=tokens).tokens, n_ctx)
 
 
 def largest_rise(curve: list[dict[str, Any]]) -> float:

@@ -6,6 +6,7 @@ follow; the simple noise scale is B_simple = tr(Sigma) / |G|².
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,11 +23,13 @@ def squared_norms(model: GPT, parameters: list[Tensor], batch: Tensor) -> tuple[
     one, total = 0.0, None
     for sequence in batch.split(1):
         gradients = torch.autograd.grad(model(sequence[:, :-1], sequence[:, 1:]), parameters)
-        one += sum(gradient.square().sum() for gradient in gradients)
-        total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
-    sequences = len(batch)
-    every = sum(gradient.square().sum() for gradient in total)
-    return float(one) / sequences, float(every) / sequences**2
+        one += _squared_norm(gradients)
+        total = gradients if total is None else torch._foreach_add(total, gradients)
+    return float(one) / len(batch), float(_squared_norm(total)) / len(batch) ** 2
+
+
+def _squared_norm(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.stack(torch._foreach_norm(gradients)).square().sum()
 
 
 def noise_scale(curve: list[dict[str, Any]], step: int, sequences: int, n_ctx: int) -> float | None:
