@@ -7,6 +7,7 @@ so a smaller set is contained in a larger one of the same seed, and both arms an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,9 @@ class Corpus:
         self.manifest = read_json(folder / "manifest.json")
         self.characters_of = np.asarray(self.manifest["token_characters"])
         self.bytes_of = np.asarray(self.manifest["token_bytes"])
+        self.units = cache(self._units)
 
-    def units(self, split: str, unit_tokens: int | None) -> np.ndarray:
+    def _units(self, split: str, unit_tokens: int | None) -> np.ndarray:
         """Sampling units of a split as rows (offset, length) in tokens: whole documents, or excerpts of at most
         `unit_tokens` tokens cut from every document."""
         columns, chosen = ["token_offset", "tokens"], [("split", "==", split)]

@@ -30,7 +30,7 @@ from workflow_scripts.training.shape import ModelShape
 
 EVALUATION_SEQUENCES = 16
 NOISE_STEPS = 20
-"""The gradient noise is measured at evaluations that are at least so many steps apart: it costs about two."""
+"""The gradient noise is measured at evaluations that are at least so many steps apart: it costs more than one."""
 
 
 class TrainingFailure(RuntimeError):
@@ -194,7 +194,7 @@ class Trainer:
             torch.backends.cuda.matmul.allow_tf32 = tf32
 
     def _squared_norms(self) -> tuple[float | None, float | None]:
-        """Of the gradients of the next batch without dropout, one sequence at a time; unknown where weights are in shards."""
+        """Of the gradients of the next batch without dropout, by halves; unknown where weights are in shards."""
         if self.placement.in_shards:
             return None, None
         batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)
@@ -213,7 +213,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise self._failure(progress.step, "the validation loss is not finite")
         steps = int(self.interval["steps"].item())
-        square_one, square_batch = self._squared_norms() if steps >= NOISE_STEPS else (None, None)
+        square_half, square_batch = self._squared_norms() if steps >= NOISE_STEPS else (None, None)
         progress.curve.append(
             {
                 "step": progress.step,
@@ -222,7 +222,7 @@ class Trainer:
                 "train_loss": self.interval["loss"].item() / steps if steps else None,
                 "gradient_norm": self.interval["gradient_norm"].item() / steps if steps else None,
                 "largest_gradient_norm": self.interval["largest_norm"].item() if steps else None,
-                "gradient_square_one": square_one,
+                "gradient_square_half": square_half,
                 "gradient_square_batch": square_batch,
             }
         )

@@ -18,14 +18,20 @@ WINDOW = 4.0
 """The noise scale at a step is taken over the evaluations since a quarter of the steps: one alone is too noisy."""
 
 
+def halves(sequences: int) -> list[int]:
+    """Sizes of the parts of a batch whose gradients are compared with its own; one alone cannot be split."""
+    return [size for size in (sequences - sequences // 2, sequences // 2) if size]
+
+
 def squared_norms(model: GPT, parameters: list[Tensor], batch: Tensor) -> tuple[float, float]:
-    """Mean |gradient|² of one sequence of the batch (B, T + 1), and |mean gradient|².  Touches no `.grad`."""
-    one, total = 0.0, None
-    for sequence in batch.split(1):
-        gradients = torch.autograd.grad(model(sequence[:, :-1], sequence[:, 1:]), parameters)
-        one += _squared_norm(gradients)
-        total = gradients if total is None else torch._foreach_add(total, gradients)
-    return float(one) / len(batch), float(_squared_norm(total)) / len(batch) ** 2
+    """Mean |gradient|² of the halves of the batch (B, T + 1), and |mean gradient|².  Touches no `.grad`."""
+    half, total = 0.0, [torch.zeros_like(parameter) for parameter in parameters]
+    parts = batch.split(halves(len(batch)))
+    for part in parts:
+        gradients = torch.autograd.grad(model(part[:, :-1], part[:, 1:]), parameters)
+        half += _squared_norm(gradients)
+        torch._foreach_add_(total, gradients, alpha=len(part) / len(batch))
+    return float(half) / len(parts), float(_squared_norm(total))
 
 
 def _squared_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -37,11 +43,12 @@ def noise_scale(curve: list[dict[str, Any]], step: int, sequences: int, n_ctx: i
 
     None where the gradient itself is lost in its noise, or where the batch is a single sequence.
     """
-    rows = [row for row in curve if step / WINDOW <= row["step"] <= step and row["gradient_square_one"] is not None]
+    rows = [row for row in curve if step / WINDOW <= row["step"] <= step and row["gradient_square_half"] is not None]
     if not rows or sequences == 1:
         return None
-    one = sum(row["gradient_square_one"] for row in rows) / len(rows)
+    half = sum(row["gradient_square_half"] for row in rows) / len(rows)
     every = sum(row["gradient_square_batch"] for row in rows) / len(rows)
-    gradient = (sequences * every - one) / (sequences - 1)
-    noise = (one - every) / (1 - 1 / sequences)
+    sizes = halves(sequences)
+    noise = (half - every) / (sum(1 / size for size in sizes) / len(sizes) - 1 / sequences)
+    gradient = every - noise / sequences
     return n_ctx * noise / gradient if gradient > 0 else None

@@ -48,7 +48,7 @@ REPORT_SECONDS = 60.0
 CURVE = pa.schema(
     [(name, pa.int64()) for name in ("step", "tokens")]
     + [(name, pa.float64()) for name in ("validation_loss", "train_loss", "gradient_norm", "largest_gradient_norm")]
-    + [(name, pa.float64()) for name in ("gradient_square_one", "gradient_square_batch")]
+    + [(name, pa.float64()) for name in ("gradient_square_half", "gradient_square_batch")]
 )
 """A row an evaluation, none of a run that took no step."""
 CODE = "workflow_scripts.training.cell"
