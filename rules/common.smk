@@ -3,7 +3,6 @@ import gc
 import inspect
 import shlex
 import sys
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
 from workflow_scripts.store import canonical_json
 from workflow_scripts.training.estimate import ALLOCATION
-from workflow_scripts.training.expected import expected_cost
-from workflow_scripts.training.progress import drop_outdated, write_plan
+from workflow_scripts.training.expected import expected_cost, seconds_ahead
+from workflow_scripts.training.progress import outdated, write_plan
 
 gc.set_threshold(100_000)  # a graph of many jobs is no garbage: looking for some takes a tenth of the time to plan it
 
@@ -131,22 +130,18 @@ for jobs, runs in ((JOBS, EXPERIMENT.runs), (SWEEP_JOBS, EXPERIMENT.sweep_runs))
     for run in runs:
         jobs.setdefault(EXPERIMENT.job(run), []).append(run)
 ALL_JOBS = JOBS | SWEEP_JOBS
-FINE_TUNING = {}  # a pre-training's job -> the jobs that start from its weights
-for job, runs in ALL_JOBS.items():
-    if runs[0].arm in ("zero_shot", "finetune"):
-        FINE_TUNING.setdefault(EXPERIMENT.job(replace(runs[0], arm="pretrain", sweep=None)), []).append(job)
 
 
 @cache
-def seconds_ahead(job):
-    """Until a training job and the longest one that waits for it are done, of a nominal core."""
-    own = sum(expected_cost(EXPERIMENT, run) for run in ALL_JOBS[job])
-    return own + max(map(seconds_ahead, FINE_TUNING.get(job, [])), default=0)
+def urgencies():
+    """Training job -> seconds of a nominal core until it and the longest job that waits for it are done."""
+    own = {job: sum(expected_cost(EXPERIMENT, run) for run in runs) for job, runs in ALL_JOBS.items()}
+    return seconds_ahead(EXPERIMENT, own)
 
 
 def longest_first(pattern):
     """The priority of the training job that `pattern` names, so that no long one is left alone at the end."""
-    return signed(lambda wildcards: round(seconds_ahead(named(pattern, wildcards))))
+    return signed(lambda wildcards: round(urgencies()[named(pattern, wildcards)]))
 
 
 def job_of(folder):
@@ -267,8 +262,8 @@ def start_work():
     if MISSING:
         sys.exit("\n".join(MISSING))
     specifications = {run.folder: EXPERIMENT.specification(run) for run in EXPERIMENT.runs}
-    drop_outdated(Path(PLAN).parent, specifications, TRAINER_CODE)
-    write_plan(Path(PLAN), {run.folder: expected_cost(EXPERIMENT, run) for run in EXPERIMENT.runs})
+    left_behind = outdated(Path(PLAN).parent, specifications, TRAINER_CODE)
+    write_plan(Path(PLAN), {run.folder: expected_cost(EXPERIMENT, run) for run in EXPERIMENT.runs}, left_behind)
 
 
 def tell_the_way_on():

@@ -43,6 +43,15 @@ def test_runs_in_trouble_are_named(column, value, check):
     assert named(found) == {(24576, 20_000)}
 
 
+def test_runs_whose_noise_scale_is_unknown_are_counted():
+    """The smallest sets reach their best weights before it is measured: that is no proof of a small enough batch."""
+    runs = simulate_runs()
+    runs.loc[row_of(runs, "finetune", 24576, 20_000), "noise_scale_tokens"] = np.nan
+    found = verdicts(runs)["batch within the noise scale"]
+    trained = (runs.arm != "zero_shot").sum()
+    assert f"Of 1 of {trained} it is unknown" in found["sentence"]
+
+
 def test_a_curve_that_rises_is_named():
     runs = simulate_runs()
     for seed in (0, 1):

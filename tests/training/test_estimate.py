@@ -15,7 +15,12 @@ from workflow_scripts.experiment import Experiment
 from workflow_scripts.training import estimate
 from workflow_scripts.training.expected import START_SECONDS, best_step, expected_cost, expected_steps
 
-MACHINE = {"seconds_per_step": 0.01, "seconds_per_evaluated_token": 1e-5, "memory_mb": 400.0}
+MACHINE = {
+    "seconds_per_step": 0.01,
+    "seconds_per_evaluated_token": 1e-5,
+    "seconds_per_final_token": 2e-5,
+    "memory_mb": 400.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,29 @@ def test_jobs_hold_their_runs_and_ask_for_half_more(experiment):
     assert small["mem_mb"] == math.ceil(1.5 * (400 + 24 * 138_000 / 1.54 / 1e6)) + estimate.SNAKEMAKE_MB
     assert large["mem_mb"] > small["mem_mb"]
     assert "186 runs" in estimate.table(found, 2)
+
+
+def test_many_workers_wait_for_the_longest_way(experiment):
+    """Which is a pre-training and the longest job that starts from its weights."""
+    longer = {"pretrain": experiment.pretrain.model_copy(update={"tokens": 25_000_000})}
+    found = estimate.estimate(experiment.model_copy(update=longer), dict.fromkeys(experiment.shapes, MACHINE))
+    ways = {
+        size: found["jobs"][f"pretrain/english/{size}/seed0"]
+        + max(found["jobs"][f"finetune/english/excerpt/{size}/seed0/{cells}"] for cells in ("small", "d200000"))
+        for size in experiment.shapes
+    }
+    assert found["longest_way"] == pytest.approx(max(ways.values()))
+    assert found["longest_way"] > max(found["jobs"].values())
+    assert f"about {found['longest_way'] / 60:.0f} min of training on 1000" in estimate.table(found, 1000)
+    assert f"about {sum(found['jobs'].values()) / 60 / 2:.0f} min of training on 2" in estimate.table(found, 2)
+
+
+def test_the_final_evaluation_is_priced_in_float32(experiment):
+    """Training in bfloat16 evaluates on the way in bfloat16, but what a run is judged by in float32."""
+    slow = MACHINE | {"seconds_per_final_token": 1e-3}
+    plain, found = (estimate.estimate(experiment, dict.fromkeys(experiment.shapes, it)) for it in (MACHINE, slow))
+    more = {run: found["runs"][run]["seconds"] - plain["runs"][run]["seconds"] for run in plain["runs"]}
+    assert list(more.values()) == pytest.approx([(1e-3 - 2e-5) * 2 * 102_528] * len(more))
 
 
 def test_jobs_of_sweeps_ask_too_and_only_grids_are_told_of():

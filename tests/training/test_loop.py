@@ -94,30 +94,33 @@ def test_twenty_kills_at_random_moments_leave_the_same_bits(make_task, tmp_path)
     """SIGKILL from outside, also in the middle of writing a checkpoint, which happens after every step here."""
     task = make_task()
     whole = train(task, tmp_path / "whole", ALONE, checkpoint_seconds=10**9)
-    random, kills = np.random.default_rng(0), 0
-    while kills < 20:
+    random, saved = np.random.default_rng(0), 0
+    for _ in range(20):
         pid, steps = forked(task, tmp_path / "state")
-        for _ in range(random.integers(1, 4)):
-            os.read(steps, 1)
+        assert int(steps.readline()) == saved, "it goes on where the last checkpoint is"
+        for _ in range(random.integers(0, 25)):
+            steps.readline()
         for _ in range(random.integers(0, 200_000)):
             pass
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        os.close(steps)
-        kills += 1
+        steps.close()
+        state = load_checkpoint(tmp_path / "state")
+        saved = state["progress"]["step"] if state else 0
+    assert whole.progress.step / 2 < saved < whole.progress.step, "the kills are spread over the run"
     same(train(task, tmp_path / "state", ALONE, 0, ticking()), whole)
 
 
 def forked(task, state):
-    """A process that trains and saves after every step; returns its number and a pipe that gives a byte a step."""
+    """A process that trains and saves after every step; returns its number and a file that tells each step, a line each."""
     reading, writing = os.pipe()
     if pid := os.fork():
         os.close(writing)
-        return pid, reading
+        return pid, os.fdopen(reading)
 
     class Told(Interrupted):
         def __getitem__(self, step):
-            os.write(writing, b".")
+            os.write(writing, b"%d\n" % step)
             return super().__getitem__(step)
 
     try:

@@ -30,21 +30,25 @@ def test_nothing_is_said_where_nothing_is_known():
     assert noise_scale([], 10, 4, 16) is None
 
 
-@pytest.mark.parametrize("sequences", [1, 2, 3, 4])
-def test_squared_norms_are_those_of_halves_and_of_the_whole(sequences):
+@pytest.mark.parametrize("micro_batch", [None, 1, 2])
+@pytest.mark.parametrize("sequences", [1, 2, 3, 4, 7])
+def test_squared_norms_are_those_of_halves_and_of_the_whole(sequences, micro_batch):
     model = GPT(SHAPE)
     model.initialise(0)
     parameters = list(model.parameters())
     generator = torch.Generator().manual_seed(0)
     batch = torch.randint(0, SHAPE.vocab_size, (sequences, SHAPE.n_ctx + 1), generator=generator)
 
+    largest, forward = [], model.forward
+    model.forward = lambda tokens, targets: largest.append(len(tokens)) or forward(tokens, targets)
+
     def square(part):
         model.zero_grad()
         model(part[:, :-1], part[:, 1:]).backward()
         return sum(parameter.grad.square().sum().item() for parameter in parameters)
 
-    half, every = squared_norms(model, parameters, batch)
-    model.zero_grad()
+    half, every = squared_norms(model, parameters, batch, micro_batch)
+    assert max(largest) <= (micro_batch or sequences)
     first, second = batch.tensor_split(2)
     assert half == pytest.approx((square(first) + square(second)) / 2 if len(second) else square(first), rel=1e-4)
     assert every == pytest.approx(square(batch), rel=1e-4)

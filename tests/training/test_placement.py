@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
+from workflow_scripts.training import loop
 from workflow_scripts.training.checkpoint import save_checkpoint
 from workflow_scripts.training.data import DataError
 from workflow_scripts.training.loop import Preempted, Trainer, train
@@ -113,6 +114,28 @@ def test_a_run_may_resume_with_another_number_of_devices(make_task, tmp_path, po
     _, first_half = alone(task)
     again, _ = run_together(task, 2, port, sharded, tmp_path, first=first_half)
     assert again[STEPS - 1] == pytest.approx(last, abs=5e-4)
+
+
+def _judge_unlike(rank, port, sharded, task, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    judged = loop.held_out_loss
+    loop.held_out_loss = lambda *of: judged(*of) + rank * 1e-7
+    with processes(CPU, sharded=sharded) as placement:
+        trainer = Trainer(task, placement)
+        for _ in range(3):
+            trainer.evaluate()
+            trainer.train_step()
+        losses = [row["validation_loss"] for row in trainer.progress.curve]
+        np.save(folder / f"judged{rank}.npy", [*losses, trainer.progress.best_loss])
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
+def test_processes_whose_devices_round_unlike_decide_alike(make_task, tmp_path, port, sharded):
+    """Else one keeps new best weights, or leaves, while the others wait for it."""
+    multiprocessing.spawn(_judge_unlike, (port, sharded, make_task(), tmp_path), nprocs=2)
+    first, second = (np.load(tmp_path / f"judged{rank}.npy") for rank in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 def _train_where_only_the_first_sees_a_checkpoint(rank, port, sharded, task, folder):

@@ -24,6 +24,8 @@ def test_a_step_takes_its_flops_over_the_rate_that_is_reached(experiment):
     seconds = blocks / (989e12 * 0.5) + (whole - blocks) / (head_rate * 0.5)
     assert found["1208M"]["seconds_per_step"] == pytest.approx(seconds)
     assert machine(experiment, GPUS["h100"], 1.0)["393k"]["seconds_per_step"] == FASTEST_STEP
+    final = experiment.shapes["1208M"].flops_per_token(with_head=True) / 3 / (67e12 * 0.5)
+    assert found["1208M"]["seconds_per_final_token"] == pytest.approx(final), "in float32"
 
 
 def test_the_gpus_of_a_job_share_a_step_but_none_is_faster_than_its_kernels_are_launched(experiment):
@@ -47,7 +49,7 @@ def test_the_set_in_memory_and_the_state_on_the_gpu_are_counted(experiment):
     assert set_mb(experiment, largest, EXPECTED) == pytest.approx(24 * 20e9 / 3 / 1e6)
     assert found["needs"][experiment.job(largest)]["mem_mb"] > 1.5 * 24 * 20e9 / 3 / 1e6
     shape = experiment.shapes["1208M"]
-    assert 22 * shape.parameter_counts()["total"] < gpu_memory(experiment, shape) < 80e9
+    assert 30 * shape.parameter_counts()["total"] < gpu_memory(experiment, shape) < 80e9
 
 
 def test_shards_and_a_shared_batch_take_less_of_each_gpu(experiment):
@@ -56,7 +58,7 @@ def test_shards_and_a_shared_batch_take_less_of_each_gpu(experiment):
         gpu_memory(experiment.model_copy(update=more), shape)
         for more in ({"micro_batch": None}, several, several | {"shard": True})
     )
-    assert alone / 8 == pytest.approx(sharded)
+    assert (alone - 8 * shape.parameter_counts()["total"]) / 8 == pytest.approx(sharded), "no noise is measured"
     assert sharded < shared < alone
 
 

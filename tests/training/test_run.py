@@ -17,6 +17,7 @@ from workflow_scripts.files import read_json
 from workflow_scripts.store import STORE, key_of
 from workflow_scripts.training import run
 from workflow_scripts.training.cell import Cell
+from workflow_scripts.training.checkpoint import load_checkpoint
 from workflow_scripts.training.data import Batches
 from workflow_scripts.training.placement import Placement
 from workflow_scripts.training.progress import write_plan
@@ -105,13 +106,16 @@ def test_every_curve_has_the_same_columns(tmp_path, monkeypatch):
     assert len(empty) == 0
 
 
-def test_a_run_that_fails_keeps_what_it_saw(tmp_path, monkeypatch):
-    """Its curve was empty: nobody could look how it came to that."""
+def test_a_run_that_fails_keeps_what_it_saw(tmp_path, monkeypatch, capsys):
+    """Its curve was empty, and its last checkpoint was deleted: nobody could look how it came to that."""
     write_tokens(tmp_path / "tokens" / "corpus")
     monkeypatch.chdir(tmp_path)
     steep = SPECIFICATION | {"recipe": SPECIFICATION["recipe"] | {"learning_rate": 1e30}}
-    main(["--runs", json.dumps({"a": steep}), "--tokens", "tokens", "--out", "a.json"])
+    main(["--runs", json.dumps({"a": steep}), "--tokens", "tokens", "--out", "a.json", "--checkpoint-seconds", "0"])
     record = read_json("a/run.json")
+    (checkpoint,) = Path("results/store/runs").glob("*.state/checkpoint.pt")
+    assert f"a: failed, {record['failure']}; its last good checkpoint is {checkpoint}" in capsys.readouterr().err
+    assert all(tensor.isfinite().all() for tensor in load_checkpoint(checkpoint.parent)["model"].values())
     assert (record["status"], record["outcome"]) == ("failed", None)
     assert "not finite" in record["failure"]
     curve = pq.read_table("a/curve.parquet").to_pylist()
@@ -125,7 +129,7 @@ def test_a_job_of_many_runs_tells_how_far_it_is_once_a_minute(tmp_path, monkeypa
     write_tokens(tmp_path / "tokens" / "corpus")
     monkeypatch.chdir(tmp_path)
     runs = {f"runs/{seed}": SPECIFICATION | {"seed": seed} for seed in range(3)}
-    write_plan(Path("runs/plan.json"), {str(seed): 1.0 for seed in range(3)})
+    write_plan(Path("runs/plan.json"), {str(seed): 1.0 for seed in range(3)}, {})
     clock = itertools.count(0.0, seconds or 0)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     main(["--runs", json.dumps(runs), "--tokens", "tokens", "--out", "cells.json", "--plan", "runs/plan.json"])

@@ -36,12 +36,7 @@ def check_sanity(runs: pd.DataFrame) -> dict[str, Any]:
             _falls(good, "scratch", "d_chars", spread),
             _seeds_agree(good, spread),
             _listed(good[good.unstable], "stable", "showed spikes of the training loss"),
-            _listed(
-                good[good.batch_above_noise_scale],
-                "batch within the noise scale",
-                "used a batch above the gradient noise scale",
-                ": a smaller one would reach the same loss with less compute",
-            ),
+            _batches_are_small_enough(good),
             _listed(runs[runs.status != "ok"], "finished", "failed", ": set aside"),
             _listed(
                 good[good.hit_budget & (good.arm != "pretrain")],
@@ -112,6 +107,22 @@ def _seeds_agree(runs: pd.DataFrame, spread: Spread) -> dict[str, Any]:
         f"{len(outliers)} of {int((n > 1).sum())} runs lie more than {LIMIT:g} pooled deviations from their cell."
     )
     return _check("seeds agree", not outliers, sentence, outliers)
+
+
+def _batches_are_small_enough(runs: pd.DataFrame) -> dict[str, Any]:
+    check = _listed(
+        runs[runs.batch_above_noise_scale],
+        "batch within the noise scale",
+        "used a batch above the gradient noise scale",
+        ": a smaller one would reach the same loss with less compute",
+    )
+    trained = runs[runs.arm != "zero_shot"]
+    unknown = int(trained.noise_scale_tokens.isna().sum()) if "noise_scale_tokens" in trained else len(trained)
+    if unknown:
+        check["sentence"] += (
+            f" Of {unknown} of {len(trained)} it is unknown: too short to measure it, or lost in noise."
+        )
+    return check
 
 
 def _listed(runs: pd.DataFrame, name: str, did: str, so: str = "") -> dict[str, Any]:

@@ -37,6 +37,7 @@ from workflow_scripts.training.expected import (
     devices_of,
     evaluated_tokens,
     expected_steps,
+    seconds_ahead,
     set_mb,
 )
 
@@ -50,8 +51,9 @@ ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": 
 
 
 def measure(experiment: Experiment, size: str) -> dict[str, float]:
-    """Seconds a step and an evaluated token, and the largest memory (MB) of a process that trains this size on a few random
-    tokens.  One process is measured; the devices of a job are taken to share a step without loss."""
+    """Seconds a step, a token evaluated on the way and one of the final evaluation, which is in float32, and the largest memory
+    (MB) of a process that trains this size on a few random tokens.  One process is measured; the devices of a job are taken to
+    share a step without loss."""
     import torch
 
     from workflow_scripts.training.data import Batches
@@ -81,13 +83,19 @@ def measure(experiment: Experiment, size: str) -> dict[str, float]:
             return (time.perf_counter() - started) / count
 
         step = seconds(trainer.train_step)
+
+        def evaluate() -> float:
+            return held_out_loss(trainer.averaged, windows, chosen)
+
         with trainer.precision():
-            evaluated = seconds(lambda: held_out_loss(trainer.averaged, windows, chosen)) / windows[:, 1:].size
+            on_the_way = seconds(evaluate) / windows[:, 1:].size
+        final = seconds(evaluate) / windows[:, 1:].size
         trainer.state()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "seconds_per_step": step / devices_of(experiment),
-        "seconds_per_evaluated_token": evaluated,
+        "seconds_per_evaluated_token": on_the_way,
+        "seconds_per_final_token": final,
         "memory_mb": memory,
     }
 
@@ -102,8 +110,9 @@ def estimate(
     memory: dict[str, float] = defaultdict(float)
     for run in (*experiment.runs, *experiment.sweep_runs):
         here, steps, job = machine[run.size], expected_steps(experiment, run, expected), experiment.job(run)
-        evaluation = evaluated_tokens(experiment, steps) * here["seconds_per_evaluated_token"]
-        seconds = steps * here["seconds_per_step"] + evaluation
+        on_the_way, final = evaluated_tokens(experiment, steps)
+        seconds = steps * here["seconds_per_step"]
+        seconds += on_the_way * here["seconds_per_evaluated_token"] + final * here["seconds_per_final_token"]
         runs[run.folder] = {"arm": run.arm, "size": run.size, "steps": steps, "seconds": seconds}
         jobs[job] += seconds
         memory[job] = max(memory[job], here["memory_mb"] + set_mb(experiment, run, expected))
@@ -114,12 +123,14 @@ def estimate(
         }
         for job in jobs
     }
+    of_grids = {job: jobs[job] for job in map(experiment.job, experiment.runs)}
     return {
         "machine": machine,
         "devices": devices_of(experiment),
         "needs": needs,
         "runs": {run.folder: runs[run.folder] for run in experiment.runs},
-        "jobs": {job: jobs[job] for job in map(experiment.job, experiment.runs)},
+        "jobs": of_grids,
+        "longest_way": max(seconds_ahead(experiment, of_grids).values()),
     }
 
 
@@ -141,11 +152,10 @@ def table(found: dict[str, Any], workers: int) -> str:
         ]
         step = 1000 * here["seconds_per_step"]
         lines.append(f"{size:>8}{step:11.2f}{here['memory_mb']:7.0f}" + "".join(f"{m:15.1f}" for m in minutes))
-    seconds = list(found["jobs"].values())
-    spent = sum(seconds) * found["devices"]
-    whole = max(spent / workers, max(seconds))
+    spent = sum(found["jobs"].values()) * found["devices"]
+    whole = max(spent / workers, found["longest_way"])
     lines.append(
-        f"{len(found['runs'])} runs in {len(seconds)} jobs: {spent / 3600:.1f} hours of one, about"
+        f"{len(found['runs'])} runs in {len(found['jobs'])} jobs: {spent / 3600:.1f} hours of one, about"
         f" {whole / 60:.0f} min of training on {workers}"
     )
     return "\n".join(lines)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.grid import Run
@@ -68,8 +69,20 @@ def set_mb(experiment: Experiment, run: Run, expected: Expectation = QUICKSTART)
     return TOKEN_BYTES * (run.characters or 0) / expected.characters_per_token / 1e6
 
 
+def seconds_ahead(experiment: Experiment, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Until each training job is done, and the longest one that waits for it, from the seconds of every job."""
+    ahead = dict(seconds)
+    for run in (*experiment.runs, *experiment.sweep_runs):
+        job = experiment.job(run)
+        if run.arm in ("zero_shot", "finetune") and job in seconds:
+            first = experiment.job(replace(run, arm="pretrain", sweep=None))
+            ahead[first] = max(ahead[first], seconds[first] + seconds[job])
+    return ahead
+
+
 def expected_cost(experiment: Experiment, run: Run) -> float:
-    """Seconds of a nominal core, for the expected end in the progress line; simulated runs are all alike."""
+    """Seconds of a nominal core, for the order of jobs and the expected end in the progress line; simulated runs are all
+    alike.  What a run takes besides its steps is about the start of a process."""
     if experiment.simulated:
         return 1.0
     flops = experiment.shapes[run.size].flops_per_token(with_head=True)
@@ -77,9 +90,8 @@ def expected_cost(experiment: Experiment, run: Run) -> float:
     return START_SECONDS + expected_steps(experiment, run) * step
 
 
-def evaluated_tokens(experiment: Experiment, steps: float) -> float:
-    """Tokens of all evaluations of a run of so many steps: on the way, and the final ones."""
+def evaluated_tokens(experiment: Experiment, steps: float) -> tuple[float, float]:
+    """Tokens of the evaluations of a run of so many steps: of all on the way, and of the final ones."""
     recipe, evaluation = experiment.recipe, experiment.evaluation
-    on_the_way = math.log(max(steps / recipe.first_evaluation, 1)) / math.log(recipe.evaluation_growth) + 2
-    final = evaluation.validation_tokens + evaluation.test_tokens
-    return final + (on_the_way * evaluation.stop_tokens if steps else 0.0)
+    looks = math.log(max(steps / recipe.first_evaluation, 1)) / math.log(recipe.evaluation_growth) + 2
+    return looks * evaluation.stop_tokens if steps else 0.0, evaluation.validation_tokens + evaluation.test_tokens

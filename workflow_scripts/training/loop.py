@@ -199,17 +199,18 @@ class Trainer:
             return None, None
         batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)
         with self.precision():
-            return squared_norms(self.model, self.parameters, batch)
+            return squared_norms(self.model, self.parameters, batch, self.placement.micro_batch)
 
     def evaluate(self) -> None:
         """Judges the averaged weights, keeps them if they are the best so far, adds a row to the curve.
 
-        Raises TrainingFailure if something was not finite since the last time.
+        Processes judge by the mean of their losses, which unlike devices may round otherwise: they must decide alike.  Raises TrainingFailure if something was not finite since the last time.
         """
         recipe, progress = self.task.recipe, self.progress
         self._require_sound_steps()
         with self.precision():
             loss = held_out_loss(self.averaged, self.task.stop_windows, self.device)
+        loss = self.placement.mean(torch.tensor(loss, dtype=torch.float64, device=self.device)).item()
         if not math.isfinite(loss):
             raise self._failure(progress.step, "the validation loss is not finite")
         steps = int(self.interval["steps"].item())

@@ -23,15 +23,28 @@ def halves(sequences: int) -> list[int]:
     return [size for size in (sequences - sequences // 2, sequences // 2) if size]
 
 
-def squared_norms(model: GPT, parameters: list[Tensor], batch: Tensor) -> tuple[float, float]:
-    """Mean |gradient|² of the halves of the batch (B, T + 1), and |mean gradient|².  Touches no `.grad`."""
+def squared_norms(model: GPT, parameters: list[Tensor], batch: Tensor, micro_batch: int | None) -> tuple[float, float]:
+    """Mean |gradient|² of the halves of the batch (B, T + 1), and |mean gradient|²; at most `micro_batch` sequences in one
+    pass.  Touches no `.grad`."""
     half, total = 0.0, [torch.zeros_like(parameter) for parameter in parameters]
     parts = batch.split(halves(len(batch)))
     for part in parts:
-        gradients = torch.autograd.grad(model(part[:, :-1], part[:, 1:]), parameters)
+        gradients = _mean_gradients(model, parameters, part.split(micro_batch or len(part)))
         half += _squared_norm(gradients)
         torch._foreach_add_(total, gradients, alpha=len(part) / len(batch))
     return float(half) / len(parts), float(_squared_norm(total))
+
+
+def _mean_gradients(model: GPT, parameters: list[Tensor], pieces: Sequence[Tensor]) -> list[Tensor]:
+    mean: list[Tensor] = []
+    for piece in pieces:
+        loss = model(piece[:, :-1], piece[:, 1:]) * (len(piece) / sum(map(len, pieces)))
+        gradients = list(torch.autograd.grad(loss, parameters))
+        if mean:
+            torch._foreach_add_(mean, gradients)
+        else:
+            mean = gradients
+    return mean
 
 
 def _squared_norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -10,33 +10,45 @@ from typing import Any
 
 from workflow_scripts.files import read_json, write_json
 
+Mark = tuple[int, int]
+"""Tells a file from another one at its place: inode, and time of the last change."""
 
-def finished(folder: Path, runs: dict[str, float]) -> set[str]:
-    return {name for name in runs if (folder / name / "run.json").exists()}
+
+def mark(folder: Path, run: str) -> Mark | None:
+    """Of a run that is there; None if there is none."""
+    try:
+        status = (folder / run / "run.json").stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
-def drop_outdated(folder: Path, specifications: dict[str, dict[str, Any]], code: str) -> None:
-    """Removes the `run.json` of runs that the configuration or the code has left behind (the store keeps its copy), so
-    that nothing counts as done before it is."""
-    for name, specification in specifications.items():
-        path = folder / name / "run.json"
-        if path.exists():
-            identity = read_json(path)["identity"]
+def outdated(folder: Path, specifications: dict[str, dict[str, Any]], code: str) -> dict[str, Mark]:
+    """Runs that are there and that the configuration or the code has left behind: they are made again."""
+    found = {}
+    for run, specification in specifications.items():
+        if there := mark(folder, run):
+            identity = read_json(folder / run / "run.json")["identity"]
             if identity["specification"] != specification or identity["code"] != code:
-                path.unlink()
+                found[run] = there
+    return found
 
 
-def write_plan(plan: Path, runs: dict[str, float]) -> None:
+def finished(folder: Path, runs: dict[str, float], left_behind: dict[str, Mark]) -> set[str]:
+    return {run for run in runs if (there := mark(folder, run)) and there != tuple(left_behind.get(run, ()))}
+
+
+def write_plan(plan: Path, runs: dict[str, float], left_behind: dict[str, Mark]) -> None:
     """Notes when the work starts and what is already there; `runs` is run folder beside the plan -> expected cost."""
-    done = sorted(finished(plan.parent, runs))
-    write_json(plan, {"started": time.time(), "done_at_start": done, "runs": runs})
+    done = sorted(finished(plan.parent, runs, left_behind))
+    write_json(plan, {"started": time.time(), "done_at_start": done, "outdated": left_behind, "runs": runs})
 
 
 def report(plan: Path, now: float) -> str:
     """One line on where the plan stands at time `now` (seconds since the epoch)."""
     noted = read_json(plan)
     runs: dict[str, float] = noted["runs"]
-    done = finished(plan.parent, runs)
+    done = finished(plan.parent, runs, noted["outdated"])
     line = f"[training] {len(done)} of {len(runs)} runs done, {len(runs) - len(done)} left"
     work_now = sum(runs[name] for name in done - set(noted["done_at_start"]))
     work_left = sum(cost for name, cost in runs.items() if name not in done)

@@ -18,6 +18,8 @@ FASTEST_STEP = 0.01
 """Seconds: a small model waits for its kernels to be launched."""
 STATE_BYTES = 20
 """A parameter on the GPU, in float32: weights, their average, the gradient, two moments."""
+NOISE_BYTES = 8
+"""A parameter more while the gradient noise is measured, on three gradients; it is not where weights are in shards."""
 COPY_BYTES = 2
 """A parameter more where products are in bfloat16."""
 ACTIVATION_BYTES = 34
@@ -54,7 +56,8 @@ def machine(experiment: Experiment, gpu: Gpu, utilisation: float) -> Machine:
     """Seconds a step and an evaluated token, memory of the host and of the GPU (MB), by size.  The GPUs of a job share a step;
     each evaluates all.
 
-    With bfloat16 the head's products are in TF32 (`Trainer`), whose rate is half as high on all of these.
+    With bfloat16 the head's products are in TF32 (`Trainer`), whose rate is half as high on all of these.  The final evaluation
+    is in float32.
     """
     rate = getattr(gpu, experiment.recipe.precision) * utilisation
     head_rate = rate / 2 if experiment.recipe.precision == "bfloat16" else rate
@@ -66,6 +69,7 @@ def machine(experiment: Experiment, gpu: Gpu, utilisation: float) -> Machine:
         found[size] = {
             "seconds_per_step": max(FASTEST_STEP, share * token),
             "seconds_per_evaluated_token": token / 3,
+            "seconds_per_final_token": shape.flops_per_token(with_head=True) / 3 / (gpu.float32 * utilisation),
             "memory_mb": HOST_MB + CHECKPOINT_BYTES * shape.parameter_counts()["total"] / 1e6,
             "gpu_memory_mb": gpu_memory(experiment, shape) / 1e6,
         }
@@ -78,8 +82,9 @@ def gpu_memory(experiment: Experiment, shape: ModelShape) -> float:
     sequences = experiment.recipe.batch_sequences / devices
     sequences = min(experiment.micro_batch or sequences, sequences)
     activations = ACTIVATION_BYTES * (1 if half else 2) * sequences * shape.n_ctx * shape.n_layer * shape.d_model
-    state = (STATE_BYTES + COPY_BYTES * half) * shape.parameter_counts()["total"]
-    return state / (devices if experiment.shard else 1) + activations
+    in_shards = experiment.shard and devices > 1
+    state = STATE_BYTES + COPY_BYTES * half + NOISE_BYTES * (not in_shards)
+    return state * shape.parameter_counts()["total"] / (devices if in_shards else 1) + activations
 
 
 def table(experiment: Experiment, found: dict[str, Any], gpu: Gpu, utilisation: float, expected: Expectation) -> str:

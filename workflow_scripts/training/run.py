@@ -97,7 +97,12 @@ class Runner:
             write_json(folder / "run.json", {"identity": identity, **record})
 
         entry = produce("runs", identity, {file: target / file for file in FILES}, make)
-        shutil.rmtree(state, ignore_errors=True)
+        if failure := read_json(entry / "run.json")["failure"]:
+            kept = state / CURRENT
+            where = f"; its last good checkpoint is {kept}" if kept.exists() else ""
+            print(f"{target}: failed, {failure}{where}", file=sys.stderr, flush=True)
+        else:
+            shutil.rmtree(state, ignore_errors=True)
         return entry
 
     def compute(self, specification: Mapping[str, Any], state: Path) -> tuple[Trained, dict[str, Any]]:
