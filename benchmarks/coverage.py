@@ -97,6 +97,7 @@ SETTINGS = {
     "noisy, censored": Setting(
         QUICKSTART, QUICKSTART_GRID | {"scratch": QUICKSTART_GRID["scratch"][:5]}, Noise(0.02, 0.02, 0.02)
     ),
+    "noise that falls with D": Setting(QUICKSTART, QUICKSTART_GRID, Noise(d_exponent=-0.5)),
     "scatter about the law": Setting(QUICKSTART, QUICKSTART_GRID, change=scattered),
     "runs at their budget": Setting(QUICKSTART, QUICKSTART_GRID, change=stopped_early),
     "little transfer": Setting(Planted(k=8.0, alpha=0.23, beta=0.28), QUICKSTART_GRID),
@@ -105,7 +106,7 @@ SETTINGS = {
 
 def experiment(name: str, seed: int, draws: int = 1000) -> dict[str, Any]:
     """Of one simulated experiment: rows of `estimate`, `low`, `high`, `truth`, by coefficient and for ln D_E of every
-    cell of the fit; and of those cells `censored`, the share that are limits, and `harm`, that with D_T <= 0."""
+    cell of the fit and of those with the least data; and of those cells `censored`, the share that are limits, and `harm`, that with D_T <= 0."""
     setting = SETTINGS[name]
     runs = simulate_runs(
         planted=setting.planted, noise=setting.noise, document_size=None, random_seed=seed, **setting.grid
@@ -127,11 +128,13 @@ def experiment(name: str, seed: int, draws: int = 1000) -> dict[str, Any]:
     )
     if setting.change is None:
         rows += log_d_e[cells.d_e.notna()].assign(coefficient="ln D_E").to_dict("records")
+        least = cells.d_e.notna() & (cells.d_f == cells.d_f.min())
+        rows += log_d_e[least].assign(coefficient="ln D_E at the least D_F").to_dict("records")
     return {"rows": rows, "censored": float((fit.observed.side != 0).mean()), "harm": float((cells.d_t <= 0).mean())}
 
 
 def coverage(name: str, seeds: range, workers: int = 1) -> pd.DataFrame:
-    """A row a coefficient, and one for ln D_E: share of intervals that hold the truth, errors, widths."""
+    """A row a coefficient, and for ln D_E: share of intervals that hold the truth, errors, widths."""
     if workers == 1:
         results = [experiment(name, seed) for seed in seeds]
     else:
@@ -153,7 +156,7 @@ def coverage(name: str, seeds: range, workers: int = 1) -> pd.DataFrame:
     )
     shares = {what: float(np.mean([result[what] for result in results])) for what in ("censored", "harm")}
     table = table.reset_index().assign(**shares, experiments=len(results), setting=name)
-    table.loc[table.coefficient == "ln D_E", "truth"] = np.nan
+    table.loc[table.coefficient.str.startswith("ln D_E"), "truth"] = np.nan
     return table[["setting", *table.columns.drop("setting")]]
 
 

@@ -141,6 +141,7 @@ def test_the_parts_of_the_noise_stand_in_the_report(html: str, laws_folder: Path
         assert [report_laws.NOISE[name], number(deviation)] in rows_of(html)
     text = text_of(html)
     assert "the differences between the seeds of a cell, pooled over all cells" in text
+    assert f"characters, it goes as D^{number(noise['d_exponent'])}." in text
     assert f"rests on up to {noise['pretrain_seeds']} pre-trained models" in text
 
 

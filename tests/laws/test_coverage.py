@@ -26,5 +26,6 @@ def test_the_kept_table_holds_for_every_setting():
     table = pd.read_csv(TABLE)
     assert set(table.setting) == set(SETTINGS)
     assert (table.experiments >= 200).all()
-    covered = table.covered[table.coefficient != "ln D_E"]
-    assert covered.between(0.90, 0.99).all()
+    of_cells = table.coefficient.str.startswith("ln D_E")
+    assert table.covered[~of_cells].between(0.90, 0.99).all()
+    assert table.covered[of_cells].between(0.93, 0.99).all(), "of the smallest sets too, whatever the noise does with D"

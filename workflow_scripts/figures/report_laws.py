@@ -130,7 +130,10 @@ def noise(laws: Laws) -> dict[str, Any]:
         models = "How many pre-trained models a cell rests on, the table of runs does not say."
     elif found["pretrain_seeds"] < 2:
         models = "A cell rests on one pre-trained model: what another would have given is not seen."
-    return {"rows": rows, "sentences": f"{seen} {models}"}
+    of_d = ""
+    if found["d_exponent"] is not None:
+        of_d = f" Stated at {number(found['at_characters'])} characters, it goes as D^{number(found['d_exponent'])}."
+    return {"rows": rows, "sentences": f"{seen}{of_d} {models}"}
 
 
 def _nats(deviation: float | None) -> str:

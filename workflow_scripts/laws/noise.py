@@ -1,11 +1,12 @@
 """The noise of losses, pooled over all cells, and draws of it for the bootstrap.
 
-Two or three seeds are too few to resample alone, so the noise is modelled (in nats, the same for all cells of one
-sampling unit):
+Two or three seeds are too few to resample alone, so the noise is modelled (in nats, for all cells of one sampling unit):
 - `pretrain`: shared by all runs that start from one pre-trained model, that is one (source, P, N, seed);
 - `prefix`: shared by all runs on one (D, seed), fine-tuned or not, whatever N; prefixes of one shuffle nest, so a set has
   the pieces of every smaller one, and those of D < D' correlate with sqrt(D / D');
 - a part of each run alone, of one size for fine-tuned runs and another for from-scratch runs.
+All are as large as a power of D: small sets differ more from seed to seed (by twice as much at 6,000 characters as at
+200,000 in most experiments of docs/experiments.md).
 
 The components come from the differences between seeds within cells, whose likelihood (REML: Patterson and Thompson
 1971) does not depend on the cells' means and so needs no n/(n-1) correction by hand.  Their own uncertainty is large
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,9 @@ from scipy.sparse import csr_array
 
 SHARED_RATIOS = np.array([0.1, 0.25, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0, 4.5, 6.5])
 SCRATCH_RATIOS = np.geomspace(0.2, 5.0, 7)
+D_EXPONENTS = np.linspace(-1.0, 0.5, 13)
+EXPECTED_D_EXPONENT, ITS_DEVIATION = -0.25, 0.25
+"""Of the normal prior: from no effect of D to that of averaging over independent characters, whose exponent is -1/2."""
 RELATIVE = ("pretrain", "prefix", "scratch_run")
 """Components whose deviation is searched as a ratio to that of a fine-tuned run."""
 SMALLEST_DEVIATION = 1e-7
@@ -41,6 +46,10 @@ class Noise:
     """(cells, runs): from losses of runs to means of cells."""
     ratios: np.ndarray
     """(grid, 3): standard deviations of `RELATIVE`."""
+    d_exponents: np.ndarray
+    """(grid,): powers of D / `reference_d` in all of them."""
+    reference_d: float
+    """Characters for which deviations are stated: the geometric mean over the differences between seeds."""
     probability: np.ndarray
     """(grid,)"""
     squares: np.ndarray
@@ -61,12 +70,17 @@ class Noise:
         return (found if self.known else dict.fromkeys(found)) | {"zero_shot": zero_shot if degrees else None}
 
     def deviations(self) -> dict[str, float]:
-        """Posterior means of the standard deviations, in nats per token."""
+        """Posterior means of the standard deviations at `reference_d`, in nats per token."""
         run = np.sqrt(self.squares / self.degrees)
         values = {
             name: float(self.probability @ (run * ratio)) for name, ratio in zip(RELATIVE, self.ratios.T, strict=True)
         }
         return values | {"finetune_run": float(self.probability @ run)}
+
+    @property
+    def d_exponent(self) -> float:
+        """Posterior mean."""
+        return float(self.probability @ self.d_exponents)
 
     @property
     def beyond_search(self) -> dict[str, float]:
@@ -85,8 +99,11 @@ class Noise:
     def covariance(self) -> np.ndarray:
         """(cells, cells): of the means of cells, at the posterior means of the components."""
         sd = self.deviations()
-        own = self._own(sd["finetune_run"], sd["scratch_run"], self.zero_shot[0])
-        models, prefixes = (self.averaging @ factor for factor in (of_models(self.runs), of_prefixes(self.runs)))
+        of_d = self._of_d(self.d_exponent)
+        own = of_d * self._own(sd["finetune_run"], sd["scratch_run"], self.zero_shot[0])
+        models, prefixes = (
+            self.averaging @ (of_d[:, None] * factor) for factor in (of_models(self.runs), of_prefixes(self.runs))
+        )
         shared = sd["pretrain"] ** 2 * models @ models.T + sd["prefix"] ** 2 * prefixes @ prefixes.T
         return shared + np.diag(self.averaging.power(2) @ own**2)
 
@@ -101,7 +118,12 @@ class Noise:
         values = own * random.standard_normal((n, len(self.runs)))
         for deviation, factor in ((pretrain, of_models(self.runs)), (prefix, of_prefixes(self.runs))):
             values += deviation[:, None] * (random.standard_normal((n, factor.shape[1])) @ factor.T)
-        return (self.averaging @ values.T).T
+        return (self.averaging @ (values * self._of_d(self.d_exponents[point, None])).T).T
+
+    def _of_d(self, exponent: float | np.ndarray) -> np.ndarray:
+        """(..., runs): deviations of the runs over those at `reference_d`; 1 without any data."""
+        d = self.runs.d_chars.to_numpy(dtype=float)
+        return np.where(d > 0, np.maximum(d, 1.0) / self.reference_d, 1.0) ** exponent
 
     def _own(
         self, finetune: float | np.ndarray, scratch: float | np.ndarray, zero_shot: float | np.ndarray
@@ -145,15 +167,15 @@ def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int | None, scatter: t
     if contrasts.shape[0]:
         tuned_twice = runs[runs.arm == "finetune"].groupby("cell").seed.nunique().gt(1).any()
         paired = pretrain_seeds is None or pretrain_seeds > 1
-        ratios, probability, squares = _posterior(runs, contrasts, paired and tuned_twice)
-        degrees = contrasts.shape[0]
+        found, degrees = _posterior(runs, contrasts, paired and tuned_twice), contrasts.shape[0]
     else:
-        ratios, probability = np.array([[0.0, 0.0, 1.0]]), np.ones(1)
-        squares, degrees = np.array([scatter[0]]), max(scatter[1], 1)
-    squares = np.maximum(squares, degrees * SMALLEST_DEVIATION**2)
+        found = {"ratios": np.array([[0.0, 0.0, 1.0]]), "d_exponents": np.zeros(1), "probability": np.ones(1)}
+        found |= {"squares": np.array([scatter[0]]), "reference_d": 1.0}
+        degrees = max(scatter[1], 1)
+    found["squares"] = np.maximum(found["squares"], degrees * SMALLEST_DEVIATION**2)
     from_seeds = contrasts.shape[0] > 0
     known = from_seeds or scatter[1] > 0
-    return Noise(runs, averaging, ratios, probability, squares, degrees, zero_shot, from_seeds, known)
+    return Noise(runs, averaging, degrees=degrees, zero_shot=zero_shot, from_seeds=from_seeds, known=known, **found)
 
 
 def _pooled(runs: pd.DataFrame) -> tuple[float, int]:
@@ -180,8 +202,8 @@ def _contrasts(cell: np.ndarray, used: np.ndarray) -> csr_array:
     return csr_array((values, (rows, columns)), shape=(rows[-1] + 1, len(cell)))
 
 
-def _posterior(runs: pd.DataFrame, contrasts: csr_array, see_pretraining: bool) -> tuple[np.ndarray, ...]:
-    """Ratios of the components (grid, 3), their posterior and the weighted sums of squares (REML on a grid)."""
+def _posterior(runs: pd.DataFrame, contrasts: csr_array, see_pretraining: bool) -> dict[str, Any]:
+    """Ratios of the components (grid, 3), exponents of D, their posterior and the weighted sums of squares (REML on a grid)."""
     prior = np.gradient(SHARED_RATIOS) * SHARED_RATIOS / (1 + SHARED_RATIOS**2) ** 1.5
     shared = list(zip(SHARED_RATIOS, prior, strict=True))
     grid = list(
@@ -189,33 +211,55 @@ def _posterior(runs: pd.DataFrame, contrasts: csr_array, see_pretraining: bool) 
     )
     ratios = np.array([[ratio for ratio, _ in point] for point in grid])
     log_prior = np.log([np.prod([weight for _, weight in point]) for point in grid])
-    likelihood, squares = _likelihood(runs, contrasts, ratios)
+    log_d, reference_d = _log_d(runs, contrasts)
+    exponents = D_EXPONENTS if np.ptp(log_d) > 0 else np.zeros(1)
+    log_prior = log_prior[:, None] - ((exponents - EXPECTED_D_EXPONENT) / ITS_DEVIATION) ** 2 / 2
+    likelihood, squares = _likelihood(runs, contrasts, ratios, np.exp(-np.outer(log_d, exponents)))
     posterior = np.exp(likelihood + log_prior - (likelihood + log_prior).max())
-    return ratios, posterior / posterior.sum(), squares
+    return {
+        "ratios": np.repeat(ratios, len(exponents), axis=0),
+        "d_exponents": np.tile(exponents, len(ratios)),
+        "reference_d": reference_d,
+        "probability": (posterior / posterior.sum()).ravel(),
+        "squares": squares.ravel(),
+    }
 
 
-def _likelihood(runs: pd.DataFrame, contrasts: csr_array, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-likelihood and weighted sum of squares of the contrasts at each of `ratios` (grid, 3).
+def _log_d(runs: pd.DataFrame, contrasts: csr_array) -> tuple[np.ndarray, float]:
+    """ln D of the contrasts, each of one cell, about its mean; and the D of that mean."""
+    weights = abs(contrasts)
+    log_d = weights @ np.log(np.maximum(runs.d_chars.to_numpy(dtype=float), 1.0)) / weights.sum(axis=1)
+    return log_d - log_d.mean(), float(np.exp(log_d.mean()))
+
+
+def _likelihood(
+    runs: pd.DataFrame, contrasts: csr_array, ratios: np.ndarray, scales: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-likelihood and weighted sum of squares (grid, exponents) of the contrasts at each of `ratios` (grid, 3) and of
+    `scales` (contrasts, exponents), which make contrasts of any D as large as one of the reference.
 
     Their covariance is diagonal (1, or the from-scratch ratio squared) but for what few models and pieces share, so
-    only a matrix of the size of those is inverted (Woodbury), whatever the number of runs.
+    only a matrix of the size of those is inverted (Woodbury), whatever the number of runs.  The logarithms of the scales
+    sum to 0, since the reference is their mean.
     """
     data, models, prefixes = (
         contrasts @ values for values in (runs.test_loss.to_numpy(), of_models(runs), of_prefixes(runs))
     )
+    data = data[:, None] * scales
     shared = np.concatenate([models, prefixes], axis=1)
     from_scratch = abs(contrasts) @ (runs.arm == "scratch").to_numpy(dtype=float) > 0
     parts = [
-        (shared[rows].T @ shared[rows], shared[rows].T @ data[rows], data[rows] @ data[rows])
+        (shared[rows].T @ shared[rows], shared[rows].T @ data[rows], (data[rows] ** 2).sum(axis=0))
         for rows in (~from_scratch, from_scratch)
     ]
-    likelihood, squares = np.empty(len(ratios)), np.empty(len(ratios))
+    likelihood, squares = (np.empty((len(ratios), scales.shape[1])) for _ in range(2))
     for i, (pretrain, prefix, scratch) in enumerate(ratios):
         products, moments, total = (tuned + other / scratch**2 for tuned, other in zip(*parts, strict=True))
         scale = np.repeat([pretrain, prefix], [models.shape[1], prefixes.shape[1]])
         factor = cho_factor(np.eye(len(scale)) + scale[:, None] * products * scale, lower=True, check_finite=False)
-        explained = (scale * moments) @ cho_solve(factor, scale * moments)
-        squares[i] = max(total - explained, len(data) * SMALLEST_DEVIATION**2)
+        moments = scale[:, None] * moments
+        explained = (moments * cho_solve(factor, moments)).sum(axis=0)
+        squares[i] = np.maximum(total - explained, len(data) * SMALLEST_DEVIATION**2)
         log_root = np.log(np.diag(factor[0])).sum() + from_scratch.sum() * np.log(scratch)
         likelihood[i] = -log_root - len(data) / 2 * np.log(squares[i])
     return likelihood, squares

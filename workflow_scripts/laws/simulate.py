@@ -55,9 +55,10 @@ def simulate_runs(
             (item, cell, seed) for item in unit_sizes.items() for cell in cells for seed in seeds
         ):
             effective = planted.effective_data(n_params, d) if arm == "finetune" else d * worth
-            loss = planted.scratch_loss(n_params, effective) + prefixes[seed][d] + noise.run * random.standard_normal()
+            away = prefixes[seed][d] + noise.run * random.standard_normal()
             if arm == "finetune":
-                loss += models[size, seed]
+                away += models[size, seed]
+            loss = planted.scratch_loss(n_params, effective) + noise.of(d) * away
             row = {"size": size, "n_params": n_params, "seed": seed, "arm": arm, "d_chars": d, "loss": loss}
             rows.append(row | {"unit": unit, "init": source if arm == "finetune" else "scratch"})
     return _complete(pd.DataFrame(rows), pretrain_tokens)

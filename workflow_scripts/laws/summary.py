@@ -44,6 +44,8 @@ def summarise(fitted: Fitted, renamed: Mapping[str, str] | None = None) -> dict[
         | {what: f"the column {renamed[name]}" for what, name in COUNTED.items() if name in (renamed or {})},
         "noise": {
             "nats_per_token": cells.noise.stated(),
+            "at_characters": finite(cells.noise.reference_d) if cells.noise.from_seeds else None,
+            "d_exponent": finite(cells.noise.d_exponent) if cells.noise.from_seeds else None,
             "from_seeds": cells.noise.from_seeds,
             "pretrain_seeds": cells.pretrain_seeds,
             "seeds": "pooled: losses are means over the seeds of a cell",

@@ -17,6 +17,7 @@ from pydantic import Field
 from workflow_scripts.strict import Strict
 
 CHARACTERS_PER_TOKEN = 2.2
+NOISE_D = 30_000
 Deviation = Annotated[float, Field(ge=0)]
 
 
@@ -56,11 +57,17 @@ class Planted(Transfer, Surface):
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations in nats per token."""
+    """Standard deviations in nats per token, at `NOISE_D` characters."""
 
     pretrain: Deviation = 0.008
     prefix: Deviation = 0.010
     run: Deviation = 0.015
+    d_exponent: float = 0.0
+    """Power of D in all of them, but for what pre-trained weights lose as they are: small sets vary more."""
+
+    def of(self, d: float) -> float:
+        """Deviations at D characters over those at `NOISE_D`."""
+        return (d / NOISE_D) ** self.d_exponent if d else 1.0
 
 
 class Simulated(Strict):

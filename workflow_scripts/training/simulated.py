@@ -59,15 +59,16 @@ def loss_of(specification: Mapping[str, Any], n_params: int, characters: int) ->
     truth, data, initial = specification["simulated"], specification["data"], specification["initial"]
     planted, noise = Planted(**(truth["law"] or {}), **truth["loss"]), Noise(**truth["noise"])
     effective = planted.effective_data(n_params, characters) if initial else characters
-    loss = planted.scratch_loss(n_params, effective)
+    away = 0.0
     if initial:
-        loss += noise.pretrain * luck("pretrain", initial).standard_normal()
+        away += noise.pretrain * luck("pretrain", initial).standard_normal()
     if "characters" in data and characters:
         at = round(np.log(characters) / PREFIX_STEP)
-        loss += noise.prefix * prefix_path(data["unit_tokens"], specification["seed"])[at]
+        away += noise.prefix * prefix_path(data["unit_tokens"], specification["seed"])[at]
     if characters:
-        loss += noise.run * luck("run", specification).standard_normal()
-    return float(loss)
+        away += noise.run * luck("run", specification).standard_normal()
+    of_d = noise.of(characters) if "characters" in data else 1.0
+    return float(planted.scratch_loss(n_params, effective) + of_d * away)
 
 
 def simulate(specification: Mapping[str, Any]) -> dict[str, Any]:
