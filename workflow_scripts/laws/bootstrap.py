@@ -24,7 +24,7 @@ from workflow_scripts.laws.effective_data import (
 )
 from workflow_scripts.laws.intervals import Redrawn, read_draws, redraw, with_intervals
 from workflow_scripts.laws.likelihood import Observed
-from workflow_scripts.laws.runs import RunsError, finished, set_aside_sentence
+from workflow_scripts.laws.runs import RunsError, finished, longest_pretraining, set_aside_sentence
 from workflow_scripts.laws.transfer_law import BestLaw, Design, Law, fit_from_many_starts, fit_law, start_of
 from workflow_scripts.sections import Fit
 
@@ -99,7 +99,8 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     """Effective data and transfer law of a table from `check_runs`, failed runs set aside.
 
     `unit` is the sampling unit that the law is fitted on; None takes the one with fine-tuned cells at most sizes.
-    Where a source was pre-trained on several P, the law is that of the largest (`alternatives.py` has the axis P).
+    Where a source was pre-trained on several P, the law is that of the largest that all its sizes have
+    (`runs.longest_pretraining`; `alternatives.py` has the axis P).
     Raises RunsError if effective data cannot be read from the table.
     """
     runs, set_aside = finished(runs)
@@ -118,7 +119,8 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
         name: _describe(cells[name], redrawn[name], fit).join(_in_bits(runs, name, fit, seeds[name])) for name in cells
     }
     every_p = tables[main].d_f.between(*fit.d_f)
-    tables[main]["in_fit"] = every_p & _largest_p(cells[main])
+    chosen = longest_pretraining(cells[main].tuned[every_p], ["source", "n_params"])
+    tables[main]["in_fit"] = tables[main].index.isin(chosen.index)
     table = pd.concat(tables.values()).sort_values(
         ["source", "unit", "pretrain_tokens", "n_params", "d_f"], ignore_index=True
     )
@@ -156,12 +158,6 @@ def _bytes_per_token(scratch: pd.DataFrame) -> float | None:
     if not {"d_bytes", "d_tokens"} <= set(scratch.columns) or not scratch.d_tokens.sum() > 0:
         return None
     return float(scratch.d_bytes.sum() / scratch.d_tokens.sum())
-
-
-def _largest_p(cells: Cells) -> pd.Series:
-    """Whether a cell's model has the largest P of its source and N."""
-    p = cells.tuned.pretrain_tokens
-    return p == p.groupby([cells.tuned.source, cells.tuned.n_params]).transform("max")
 
 
 def _redraw(cells: Cells, fit: Fit, seed: np.random.SeedSequence) -> Redrawn:

@@ -180,6 +180,7 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
             f"{wide} of {len(cells)} cells of the fit are read between from-scratch D that differ by up to a factor"
             f" {cells.d_e_gap.max():.2g}; three points a decade or more are needed there."
         )
+    yield from _pretraining_lengths(fitted, source, cells)
     if hurt := int((cells.verdict == "hurts").sum()):
         yield f"In {hurt} of {len(cells)} cells of the fit pre-training hurts (ossification), which no such law describes."
     own = fitted.cells[fitted.unit]
@@ -212,6 +213,25 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
             " be beyond, and intervals then are wrong."
         )
     yield from _small_vocabulary(fitted.bytes_per_token)
+
+
+def _pretraining_lengths(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
+    """Where P differs between the sizes of a law, or between the sources that are compared."""
+    lengths = cells.groupby("pretrain_tokens").n_params.unique()
+    if len(lengths) > 1:
+        sizes = "; ".join(f"{p:,} at N = {', '.join(f'{n:,}' for n in sorted(ns))}" for p, ns in lengths.items())
+        yield (
+            f"The tokens of pre-training, P, differ between sizes ({sizes}), so beta holds its effect beside that of N;"
+            " one P that all sizes were pre-trained on tells N alone."
+        )
+    compared = [law.source for law in fitted.laws]
+    of_source = {other: sorted(set(fitted.in_fit(other).pretrain_tokens.dropna())) for other in compared}
+    if source in compared and len({tuple(ps) for ps in of_source.values() if ps}) > 1:
+        told = ", ".join(f"{' and '.join(f'{p:,}' for p in ps)} for {other}" for other, ps in of_source.items() if ps)
+        yield (
+            f"The tokens of pre-training, P, differ between sources ({told}), so the differences of k hold its effect beside"
+            " that of the source."
+        )
 
 
 def _power_laws(fitted: Fitted) -> Iterator[str]:

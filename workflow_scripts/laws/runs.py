@@ -144,12 +144,17 @@ def set_aside_sentence(set_aside: Mapping[str, int]) -> str:
 
 
 def longest_pretraining(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """The rows that laws without an axis P rest on where a source was pre-trained on several P: those of the largest in
-    each group."""
+    """The rows that laws without an axis P rest on where a source was pre-trained on several P: those of the largest that
+    all its sizes have, since the effect of P would pass for one of N; if they have none in common, of the largest of each
+    size.  `by`: the column that tells the source, if there are several, and that of the size."""
     if "pretrain_tokens" not in rows.columns:
         return rows
     p = rows.pretrain_tokens.astype(float).fillna(0.0)
-    return rows[p == p.groupby([rows[name] for name in by]).transform("max")]
+    *of_source, size = (rows[name] for name in by)
+    source = of_source[0] if of_source else pd.Series("", rows.index)
+    sizes_of_p, sizes = (size.groupby(keys).transform("nunique") for keys in ([source, p], source))
+    of_all = p.where(sizes_of_p == sizes).groupby(source).transform("max")
+    return rows[p == of_all.fillna(p.groupby([source, size]).transform("max"))]
 
 
 def _check_values(runs: pd.DataFrame) -> None:
