@@ -96,6 +96,23 @@ def test_laws_of_fine_tuning_are_those_of_the_longest_pretraining(runs, command)
     assert both["frontiers"] == alone["frontiers"]
 
 
+def test_zero_shot_runs_of_a_longer_pretraining_leave_the_fine_tuned_runs_where_they_are(runs, command):
+    """The longest was taken over both arms together: every law of fine-tuning was gone, as if there were no such run."""
+    longer = runs[runs.arm.isin(["pretrain", "zero_shot"])].assign(
+        pretrain_tokens=runs.pretrain_tokens * 4,
+        d_tokens=runs.d_tokens * 4,
+        d_chars=runs.d_chars * 4,
+        flops=runs.flops * 4,
+        test_loss=runs.test_loss - 0.1,
+    )
+    both, alone = command(pd.concat([runs, longer]))[0], command(runs)[0]
+    for found in (both, alone):
+        found["laws"] = [one for one in found["laws"] if "tuned" in one["of"]]
+    assert len(alone["laws"]) == 7
+    assert both["laws"] == alone["laws"]
+    assert both["frontiers"] == alone["frontiers"], "with the FLOPs of the pre-training that they start from"
+
+
 def test_a_table_with_other_names_is_renamed(runs, command):
     named, _ = command(runs.rename(columns={"n_params": "parameters"}), "--rename", "n_params=parameters")
     assert named == command(runs)[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from workflow_scripts.laws.effective_data import MODEL
 from workflow_scripts.laws.runs import RunsError, longest_pretraining
 from workflow_scripts.laws.scaling.catalogue import (
     BEST_EPOCH,
@@ -80,13 +81,13 @@ def choose(runs: pd.DataFrame, n: str, flops: str, unit: str | None) -> Choice:
 
 def cases(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
     """Every law that the best points of runs may hold, each with its points, for runs that ended well.  Laws of
-    fine-tuning are those after the longest pre-training of each source and size."""
-    pretrained, mixed = runs[runs.arm == "pretrain"], sources_are_mixed(runs)
-    runs = longest_pretraining(runs[runs.arm != "pretrain"], ["init", "n_params"])
-    here = runs[(runs.unit == choice.unit) | (runs.arm == "zero_shot")]
-    yield from _pretraining(pretrained, mixed, choice)
+    fine-tuning are those of `longest_pretraining`."""
+    here = runs[runs.unit == choice.unit]
+    yield from _pretraining(runs[runs.arm == "pretrain"], sources_are_mixed(runs), choice)
     yield from _scratch(here[here.arm == "scratch"], choice)
-    yield from _finetuning(here[here.arm.isin(["zero_shot", "finetune"])], choice)
+    tuned = longest_pretraining(here[here.arm == "finetune"], ["init", "n_params"])
+    zero_shot = runs[runs.arm == "zero_shot"].merge(tuned[MODEL].drop_duplicates(), on=MODEL)
+    yield from _finetuning(pd.concat([tuned, zero_shot], ignore_index=True), choice)
 
 
 def _pretraining(runs: pd.DataFrame, mixed: bool, choice: Choice) -> Iterator[Case | Absent]:
@@ -150,16 +151,15 @@ def _scratch(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
 
 
 def _finetuning(runs: pd.DataFrame, choice: Choice) -> Iterator[Case | Absent]:
-    if not (runs.arm == "finetune").any():
+    if runs.empty:
         yield Absent("rectified L(D), best epoch", "fine-tuning", "the table has no run of the arm finetune")
         return
     for source, rows in runs.groupby("init"):
         tuned = rows[rows.arm == "finetune"]
-        for size, at_size in rows.groupby("n_params"):
+        for _, at_size in rows.groupby("n_params"):
             within = at_size[~at_size.hit_budget]
             of = f"fine-tuned from {source} ({choice.unit}), N = {at_size[choice.n].iloc[0]:,}"
-            if size in set(tuned.n_params):
-                yield Case(RECTIFIED, of, within, "test_loss", {"D": "d_chars"}, None, len(at_size) - len(within))
+            yield Case(RECTIFIED, of, within, "test_loss", {"D": "d_chars"}, None, len(at_size) - len(within))
         yield _best_epoch(f"fine-tuned from {source} ({choice.unit})", tuned, choice)
 
 
@@ -195,7 +195,7 @@ class Race:
 
 def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
     """One for each source and D that both arms have at two sizes or more, without the FLOPs of pre-training and with
-    them (those of the same source and size), after the longest pre-training of each."""
+    them (those of the same source and size), after the pre-training of `longest_pretraining`."""
     if choice.flops not in runs.columns:
         yield Absent("compute frontier", "any arm", f"no column {choice.flops}")
         return
@@ -210,13 +210,14 @@ def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
     if not pairs:
         yield Absent("compute frontier", "any arm", "no D has from-scratch and fine-tuned runs at two sizes or more")
     for source, d, scratch, tuned in pairs:
-        of, trained = f"{source}, D = {d:,}", pd.concat([scratch, tuned])
-        if unknown := [f"{n:,}" for n in sorted(set(trained.n_params[trained[choice.flops].isna()]))]:
+        of, both = f"{source}, D = {d:,}", pd.concat([scratch, tuned])
+        if unknown := [f"{n:,}" for n in sorted(set(both.n_params[both[choice.flops].isna()]))]:
             why = f"column {choice.flops} is null for all runs of N = {', '.join(unknown)}, from scratch or fine-tuned"
             yield Absent("compute frontier", of, why)
             continue
         reference = compute_frontier(scratch[choice.flops], scratch.test_loss)
-        pretraining = tuned.n_params.map(_pretraining_flops(runs, source, choice))
+        lengths = trained[trained.init == source].groupby("n_params").pretrain_tokens.first()
+        pretraining = tuned.n_params.map(_pretraining_flops(runs, source, lengths, choice))
         for counted in (False, True):
             flops = tuned[choice.flops] + pretraining if counted else tuned[choice.flops]
             if flops.isna().any():
@@ -227,13 +228,17 @@ def races(runs: pd.DataFrame, choice: Choice) -> Iterator[Race | Absent]:
             yield Race(source, d, counted, reference, own, crossover(reference, own))
 
 
-def _pretraining_flops(runs: pd.DataFrame, source: str, choice: Choice) -> dict[int, float]:
-    """By N, means over seeds, of the longest.  A table without the column corpus must have a single source."""
+def _pretraining_flops(runs: pd.DataFrame, source: str, lengths: pd.Series, choice: Choice) -> dict[int, float]:
+    """By N, means over seeds, of the longest that is no longer than what fine-tuned runs start from (`lengths`, tokens by N;
+    0 where the table does not tell).  A table without the column corpus must have a single source."""
     pretrained = runs[runs.arm == "pretrain"]
     if "corpus" in runs.columns:
         pretrained = pretrained[pretrained.corpus == source]
     elif runs.init[runs.arm == "finetune"].nunique() > 1:
         return {}
+    if "d_tokens" in runs.columns:
+        told = pretrained.n_params.map(lengths[lengths > 0]).fillna(np.inf)
+        pretrained = pretrained[pretrained.d_tokens <= 1.1 * told]
     length = pretrained["d_tokens" if "d_tokens" in runs.columns else "d_chars"]
     pretrained = pretrained[length > 0.9 * length.groupby(pretrained.n_params).transform("max")]
     return pretrained.groupby("n_params")[choice.flops].mean().to_dict()
