@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.effective_data import collect_cells
+from workflow_scripts.laws.noise import of_models
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.simulate import SIZES, Noise, Planted, simulate_runs
 from workflow_scripts.laws.summary import summarise
@@ -75,3 +78,38 @@ def test_sources_that_were_pretrained_on_different_p_are_told(p, told):
         about = [words for words in law["warnings"] if OF_K in words]
         assert len(about) == told
         assert all("16,000,000 for code, 4,000,000 for english" in words for words in about)
+
+
+def two_sources(german_models: int) -> pd.DataFrame:
+    """English has a pre-trained model for each of two seeds, German one for both or two."""
+    english = simulate_runs(document_size=None)
+    german = simulate_runs(document_size=None, source="german", planted=Planted(k=90.0), random_seed=3)
+    german = german[(german.arm != "scratch") & ((german.arm == "finetune") | (german.seed < german_models))]
+    named = [
+        runs.assign(corpus=np.where(runs.arm == "pretrain", source, "target"))
+        for runs, source in ((english, "english"), (german, "german"))
+    ]
+    return check_runs(pd.concat(named, ignore_index=True))
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_a_source_with_one_model_is_told_beside_one_that_has_two(models):
+    """What was decided over all sources together: German had no warning, and its seeds counted as two models."""
+    fitted = fit_runs(two_sources(models), RULE)
+    laws = summarise(fitted)["sources"]
+    told = {name: [w for w in law["warnings"] if "One pre-training seed" in w] for name, law in laws.items()}
+    assert {name: len(words) for name, words in told.items()} == {"english": 0, "german": 2 - models}
+    assert all("taken from the other sources" in words for words in told["german"])
+    runs = fitted.cells["excerpt"].noise.runs
+    german = (runs.init == "german").to_numpy()
+    shares = of_models(runs)
+    assert (shares[german].sum(axis=0) > 0).sum() == models * len(SIZES)
+    assert (shares[~german].sum(axis=0) > 0).sum() == 2 * len(SIZES)
+
+
+def test_one_model_for_all_seeds_widens_what_is_read_from_its_source():
+    """The noise of one model does not average out over the seeds that start from it."""
+    one, two = (collect_cells(two_sources(models), "excerpt") for models in (1, 2))
+    german = np.flatnonzero((one.tuned.source == "german") & (one.tuned.d_f == 20_000)) + len(one.scratch)
+    deviations = [np.sqrt(np.diag(cells.noise.covariance()))[german] for cells in (one, two)]
+    assert (deviations[0] > 1.1 * deviations[1]).all()

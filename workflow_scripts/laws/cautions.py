@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.laws.bootstrap import ADVICE, Fitted, SourceFit
+from workflow_scripts.laws.effective_data import Cells
 from workflow_scripts.laws.loss_laws import FAILED
 
 ENOUGH_CELLS = 20
@@ -185,14 +186,7 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
         yield f"In {hurt} of {len(cells)} cells of the fit pre-training hurts (ossification), which no such law describes."
     own = fitted.cells[fitted.unit]
     noise = own.noise
-    if source in own.untold:
-        yield (
-            "No pretrain or zero_shot rows say which pre-trained model a seed starts from: each is taken to have its own."
-            " With one checkpoint for all, every interval is conditional on its weights; its zero_shot loss under one seed"
-            " would say so."
-        )
-    elif noise.known and (own.pretrain_seeds or 1) < 2:
-        yield "One pre-training seed: every interval is conditional on the pre-trained weights."
+    yield from _pretrained_models(own, source)
     if not noise.known:
         yield (
             "One seed a cell, and no from-scratch curve of more than 3 points: nothing tells the noise, so no interval is"
@@ -232,6 +226,25 @@ def _pretraining_lengths(fitted: Fitted, source: str, cells: pd.DataFrame) -> It
             f"The tokens of pre-training, P, differ between sources ({told}), so the differences of k hold its effect beside"
             " that of the source."
         )
+
+
+def _pretrained_models(cells: Cells, source: str) -> Iterator[str]:
+    """How many models the seeds of a source start from, and what its intervals then are conditional on."""
+    number = cells.models.get(source, 2)
+    if number is None:
+        yield (
+            "No pretrain or zero_shot rows say which pre-trained model a seed starts from: each is taken to have its own."
+            " With one checkpoint for all, every interval is conditional on its weights; its zero_shot loss under one seed"
+            " would say so."
+        )
+    elif number < 2 and cells.noise.known:
+        if cells.noise.deviations()["pretrain"] > 0:
+            yield (
+                "One pre-training seed: what another would have given is not seen; how much pre-trained models scatter is"
+                " taken from the other sources."
+            )
+        else:
+            yield "One pre-training seed: every interval is conditional on the pre-trained weights."
 
 
 def _power_laws(fitted: Fitted) -> Iterator[str]:

@@ -66,10 +66,14 @@ class Cells:
     curves: list[Curve]
     noise: Noise
     """Cells are counted over `scratch`, then `tuned`."""
-    pretrain_seeds: int | None
-    """Different pre-trained models behind the seeds of a cell, at most; None if the table does not tell."""
-    untold: frozenset[str]
-    """Sources of several seeds whose pre-trained models are in no row of the table."""
+    models: dict[str, int | None]
+    """Different pre-trained models behind the seeds of each source, at most; None for several seeds whose models are in no
+    row of the table."""
+
+    @property
+    def pretrain_seeds(self) -> int | None:
+        """That of the source with most; None if the table does not tell of all."""
+        return most_models(self.models)
 
     @property
     def noise_known(self) -> np.ndarray:
@@ -114,9 +118,12 @@ def collect_cells(runs: pd.DataFrame, unit: str) -> Cells:
     of_unit = runs[runs.unit == unit]
     tuned_runs, scratch_runs = of_unit[of_unit.arm == "finetune"], of_unit[of_unit.arm == "scratch"]
     zero_shot = runs[runs.arm == "zero_shot"].assign(unit=unit).drop_duplicates([*MODEL, "seed"])
-    models = tuned_runs[MODEL].drop_duplicates()
-    used = pd.concat([scratch_runs, zero_shot.merge(models, on=MODEL), tuned_runs], ignore_index=True)
+    zero_shot = zero_shot.merge(tuned_runs[MODEL].drop_duplicates(), on=MODEL)
+    used = pd.concat([scratch_runs, zero_shot, tuned_runs], ignore_index=True)
     used["scratch"] = used.arm == "scratch"
+    models = _models(runs, tuned_runs)
+    one_model = [source for source, number in models.items() if number is not None and number < 2]
+    used["model"] = used.seed.where(~used.init.isin(one_model), 0)
     keys = [*MODEL, "d_chars"]
     used = used.sort_values(["scratch", *keys, "seed"], ascending=[False] + [True] * 5).reset_index(drop=True)
     used["cell"] = used.groupby(["scratch", *keys], sort=False).ngroup()
@@ -125,29 +132,25 @@ def collect_cells(runs: pd.DataFrame, unit: str) -> Cells:
     tuned = means[~means.scratch].rename(columns={"init": "source", "d_chars": "d_f"}).drop(columns="scratch")
     scratch, tuned = scratch.reset_index(drop=True), tuned.reset_index(drop=True)
     curves = _curves(scratch, tuned, unit)
-    seeds = _pretrain_seeds(runs, tuned_runs)
-    noise = estimate_noise(used, pretrain_seeds=seeds, scatter=_scatter(scratch, curves))
-    return Cells(scratch, tuned, curves, noise, seeds, _untold(runs, tuned_runs))
+    noise = estimate_noise(used, pretrain_seeds=most_models(models), scatter=_scatter(scratch, curves))
+    return Cells(scratch, tuned, curves, noise, models)
 
 
-def _pretrain_seeds(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> int | None:
-    """Pre-training seeds that are paired with fine-tuning seeds; None for several of these in a table without pre-trained
-    models, whose seeds may share one."""
-    tuned = set(tuned_runs.seed)
-    pretrained = set(runs.seed[runs.arm.isin(["pretrain", "zero_shot"])])
-    if pretrained:
-        return len(tuned & pretrained)
-    return None if len(tuned) > 1 else len(tuned)
+def most_models(models: dict[str, int | None]) -> int | None:
+    return None if None in models.values() else max(models.values(), default=0)
 
 
-def _untold(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> frozenset[str]:
-    seeds = tuned_runs.groupby("init").seed.nunique()
-    several = set(seeds.index[seeds > 1])
-    pretrained = runs[runs.arm == "pretrain"]
-    corpora = pretrained.corpus if "corpus" in pretrained else pd.Series(None, pretrained.index, dtype=object)
-    if corpora.isna().any():  # of whichever source
-        return frozenset()
-    return frozenset(several - set(corpora) - set(runs.init[runs.arm == "zero_shot"]))
+def _models(runs: pd.DataFrame, tuned_runs: pd.DataFrame) -> dict[str, int | None]:
+    """By source, the seeds of pre-training that are paired with seeds of fine-tuning.  A table without pre-trained models of
+    a source does not tell whether its seeds share one."""
+    zero_shot, pretrained = runs[runs.arm == "zero_shot"], runs[runs.arm == "pretrain"]
+    corpus = pretrained.corpus if "corpus" in pretrained else pd.Series(None, pretrained.index, dtype=object)
+    models = {}
+    for source, tuned in tuned_runs.groupby("init").seed:
+        of_source = pretrained.seed[corpus.isna() | (corpus == source)]  # without a corpus, of whichever source
+        before, seeds = {*of_source, *zero_shot.seed[zero_shot.init == source]}, set(tuned)
+        models[source] = len(seeds & before) if before else None if len(seeds) > 1 else 1
+    return models
 
 
 def _means(used: pd.DataFrame) -> pd.DataFrame:

@@ -133,9 +133,10 @@ class Noise:
 
 
 def of_models(runs: pd.DataFrame) -> np.ndarray:
-    """(runs, models): 1 where a fine-tuned run starts from that pre-trained model, else 0."""
+    """(runs, models): 1 where a fine-tuned run starts from that pre-trained model, else 0; `model` tells those of one
+    (source, P, N) apart."""
     tuned = (runs.arm == "finetune").to_numpy()
-    model = runs.groupby(["init", "pretrain_tokens", "n_params", "seed"]).ngroup().to_numpy()
+    model = runs.groupby(["init", "pretrain_tokens", "n_params", "model"]).ngroup().to_numpy()
     return (np.equal.outer(model, np.unique(model[tuned])) & tuned[:, None]).astype(float)
 
 
@@ -153,7 +154,8 @@ def of_prefixes(runs: pd.DataFrame) -> np.ndarray:
 
 
 def estimate_noise(runs: pd.DataFrame, *, pretrain_seeds: int | None, scatter: tuple[float, int]) -> Noise:
-    """Components of the noise of `runs` on one sampling unit (columns arm, init, n_params, d_chars, seed, cell, test_loss).
+    """Components of the noise of `runs` on one sampling unit (columns arm, init, n_params, d_chars, seed, model, cell,
+    test_loss).
 
     `scatter` is the squared scatter of from-scratch losses about their curves, with its degrees of freedom: it serves
     where no cell has two seeds.  With fewer than two pre-training seeds that component cannot be seen and is 0:
