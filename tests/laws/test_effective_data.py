@@ -8,6 +8,7 @@ from workflow_scripts.laws.bootstrap import fit_runs, observe
 from workflow_scripts.laws.effective_data import Effective, collect_cells, describe_cells, regime
 from workflow_scripts.laws.runs import RunsError, check_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
+from workflow_scripts.laws.summary import summarise
 from workflow_scripts.sections import Fit
 
 QUIET = Noise(0.0, 0.0, 0.0)
@@ -218,8 +219,8 @@ def test_sufficient_data_inside_the_grid_is_given():
         (lambda runs: runs.arm != "scratch", "no run of the arm scratch"),
         (lambda runs: runs.arm != "finetune", "no run of the arm finetune"),
         (
-            lambda runs: (runs.arm != "scratch") | (runs.n_params != 24576) | (runs.d_chars < 20_000),
-            "2 from-scratch data sizes at n_params=24576",
+            lambda runs: (runs.arm != "scratch") | (runs.d_chars < 20_000),
+            "fewer than 3 from-scratch data sizes at n_params=6144, 13824, 24576, 55296, 98304, 196608, unit=excerpt",
         ),
     ],
 )
@@ -227,6 +228,38 @@ def test_tables_that_have_no_effective_data_are_refused(keep, message):
     runs = simulate_runs(document_size=None)
     with pytest.raises(RunsError, match=message):
         fit_runs(check_runs(runs[keep(runs)]), RULE)
+
+
+def without_curve(runs: pd.DataFrame, unit: str, n_params: int) -> pd.DataFrame:
+    """Two from-scratch data sizes are left there."""
+    return runs[(runs.arm != "scratch") | (runs.unit != unit) | (runs.n_params != n_params) | (runs.d_chars <= 10_000)]
+
+
+def test_cells_without_a_curve_are_left_out_and_told():
+    """One size without three from-scratch data sizes ended the fit of all."""
+    runs = check_runs(without_curve(simulate_runs(document_size=None), "excerpt", 196608))
+    fitted = fit_runs(runs, RULE)
+    expected = fit_runs(check_runs(runs[(runs.n_params != 196608) | (runs.arm == "scratch")]), RULE)
+    pd.testing.assert_frame_equal(fitted.table, expected.table)
+    (law,) = summarise(fitted)["sources"].values()
+    assert law["n_cells"] == 25
+    assert (
+        "6 fine-tuned cells were left out: with fewer than 3 from-scratch d_chars there is no curve to read them against"
+        " (6 of N = 196,608 on excerpt)."
+    ) in law["warnings"]
+
+
+def test_cells_without_a_curve_on_another_unit_leave_the_law_alone():
+    """They ended the fit on a unit that they have no part in."""
+    runs = check_runs(without_curve(simulate_runs(), "document", 24576))
+    fitted = fit_runs(runs, RULE, "excerpt")
+    expected = fit_runs(check_runs(runs[(runs.unit != "document") | runs.arm.isin(["pretrain", "zero_shot"])]), RULE)
+    pd.testing.assert_frame_equal(*(found.in_fit("english").reset_index(drop=True) for found in (fitted, expected)))
+    (law,) = summarise(fitted)["sources"].values()
+    assert any("6 of N = 24,576 on document" in words for words in law["warnings"])
+    assert fit_runs(runs, RULE).unit == "excerpt"
+    with pytest.raises(RunsError, match="fewer than 3 from-scratch data sizes at n_params=24576, unit=document"):
+        fit_runs(runs, RULE, "document")
 
 
 def test_an_unknown_unit_is_refused():

@@ -21,6 +21,7 @@ from workflow_scripts.laws.effective_data import (
     describe_cells,
     effective_data,
     parametric_data,
+    with_curves,
 )
 from workflow_scripts.laws.intervals import Redrawn, read_draws, redraw, with_intervals
 from workflow_scripts.laws.likelihood import Observed
@@ -85,6 +86,8 @@ class Fitted:
     """Sources that were pre-trained on several P and have no law with P, and why."""
     set_aside: dict[str, int]
     """Runs with another status than `ok`, by status."""
+    without_curve: pd.DataFrame
+    """Fine-tuned cells that are left out, because fewer than 3 from-scratch D of their N and unit make no curve."""
     bytes_per_token: float | None
     """Of the target; None if the table does not tell."""
     without_bits: tuple[int, int]
@@ -110,8 +113,10 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
         raise RunsError(
             f"column arm: no run of the arm {missing[0]}; the law needs fine-tuned and from-scratch runs{lost}"
         )
-    main = _main_unit(tuned, unit)
-    cells = {name: collect_cells(runs, name) for name in (main, *sorted(set(tuned.unit) - {main}))}
+    runs, without_curve = with_curves(runs)
+    read = runs[runs.arm == "finetune"]
+    main = _main_unit(tuned, read, unit)
+    cells = {name: collect_cells(runs, name) for name in (main, *sorted(set(read.unit) - {main}))}
     of_law, *of_units = np.random.SeedSequence(fit.seed).spawn(1 + len(cells))
     seeds = dict(zip(cells, of_units, strict=True))
     redrawn = {name: _redraw(cells[name], fit, seeds[name]) for name in cells}
@@ -139,19 +144,30 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     bytes_per_token = _bytes_per_token(runs[runs.arm == "scratch"])
     bits = _bits(runs[runs.arm.isin(READ)])
     without_bits = (int((~(bits > 0)).sum()) if (bits > 0).any() else 0, len(bits))
-    return Fitted(main, cells, table, laws, with_p, without_law, without_p, set_aside, bytes_per_token, without_bits)
+    return Fitted(
+        *(main, cells, table, laws, with_p, without_law, without_p, set_aside),
+        *(without_curve, bytes_per_token, without_bits),
+    )
 
 
-def _main_unit(tuned: pd.DataFrame, unit: str | None) -> str:
-    sizes = tuned.groupby("unit").n_params.nunique()
-    if unit is None:
-        leading = sizes.index[sizes == sizes.max()]
-        if len(leading) > 1:
-            raise RunsError(f"column unit: {' and '.join(leading)} have cells at as many sizes; --unit names one")
-        return leading[0]
-    if unit not in sizes.index:
-        raise RunsError(f"column unit: no fine-tuned run has '{unit}'; expected one of {', '.join(sizes.index)}")
-    return unit
+def _main_unit(tuned: pd.DataFrame, read: pd.DataFrame, unit: str | None) -> str:
+    """`read`: the rows of `tuned` that have a from-scratch curve to be read against."""
+    units, sizes = sorted(set(tuned.unit)), read.groupby("unit").n_params.nunique()
+    if unit is not None and unit not in units:
+        raise RunsError(f"column unit: no fine-tuned run has '{unit}'; expected one of {', '.join(units)}")
+    if read.empty or (unit is not None and unit not in sizes.index):
+        lost = tuned[tuned.unit == (unit or units[0])]
+        raise RunsError(
+            "column d_chars: fewer than 3 from-scratch data sizes at"
+            f" n_params={', '.join(map(str, sorted(set(lost.n_params))))}, unit={lost.unit.iloc[0]}, where fine-tuned runs"
+            " need a curve to be read against; expected 3 or more"
+        )
+    if unit is not None:
+        return unit
+    leading = sizes.index[sizes == sizes.max()]
+    if len(leading) > 1:
+        raise RunsError(f"column unit: {' and '.join(leading)} have cells at as many sizes; --unit names one")
+    return leading[0]
 
 
 def _bytes_per_token(scratch: pd.DataFrame) -> float | None:

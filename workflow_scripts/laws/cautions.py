@@ -175,6 +175,13 @@ def limits(fitted: Fitted, source: str, cells: pd.DataFrame) -> Iterator[str]:
             f"{bounds} of {len(cells)} cells of the fit are read from a from-scratch run at its budget: their D_E count as"
             " upper limits."
         )
+    lost = fitted.without_curve[fitted.without_curve.init == source]
+    if len(lost):
+        places = ", ".join(f"{len(of)} of N = {n:,} on {unit}" for (unit, n), of in lost.groupby(["unit", "n_params"]))
+        yield (
+            f"{len(lost)} fine-tuned cells were left out: with fewer than 3 from-scratch d_chars there is no curve to read"
+            f" them against ({places})."
+        )
     yield from _power_laws(fitted)
     if wide := int((cells.d_e_gap > WIDE_GAP).sum()):
         yield (

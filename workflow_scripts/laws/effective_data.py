@@ -14,10 +14,12 @@ import pandas as pd
 
 from workflow_scripts.laws.curves import SAME, PowerLaw, clean_curve, fit_power_law, invert
 from workflow_scripts.laws.noise import Noise, estimate_noise
-from workflow_scripts.laws.runs import RunsError
+from workflow_scripts.laws.runs import CELL
 
 MODEL = ["init", "pretrain_tokens", "n_params"]
 """What tells the pre-trained models of a seed apart, and is 0 or `scratch` for runs without one."""
+FEWEST_POINTS = 3
+"""Of a from-scratch curve."""
 WIDEST = 5.0
 """Largest standard deviation of ln D_E: where the curve is flat, a loss says nothing about D."""
 
@@ -51,7 +53,7 @@ class Curve:
     def power_law(self, loss: np.ndarray) -> PowerLaw | None:
         """L = E + B D^-b through the points within their budget; None if they are fewer than 3."""
         good = ~self.hit_budget
-        if good.sum() < 3:
+        if good.sum() < FEWEST_POINTS:
             return None
         return fit_power_law(np.exp(self.log_d[good]), loss[..., good], self.n_seeds[good])
 
@@ -109,11 +111,21 @@ class Effective:
         return np.where(np.isinf(self.low), self.low, (np.maximum(self.low, -1e300) + np.minimum(self.high, 1e300)) / 2)
 
 
+def with_curves(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs without the fine-tuned ones whose N has no from-scratch curve on their sampling unit, and the cells of these
+    (columns of `runs.CELL`)."""
+    scratch, places = runs[runs.arm == "scratch"], ["unit", "n_params"]
+    points = scratch.groupby(places).d_chars.nunique()
+    read = pd.MultiIndex.from_frame(runs[places]).isin(points.index[points >= FEWEST_POINTS])
+    lost = (runs.arm == "finetune") & ~read
+    return runs[~lost], runs.loc[lost, CELL].drop_duplicates()
+
+
 def collect_cells(runs: pd.DataFrame, unit: str) -> Cells:
     """Cells of one sampling unit of a table from `check_runs` that has no failed runs.
 
     Units are kept apart, since the noise of one says little about that of another: sets of whole documents differ more
-    than sets of excerpts.  Raises RunsError if the unit has fine-tuned runs without a from-scratch curve.
+    than sets of excerpts.  Fine-tuned runs without a from-scratch curve must be gone (`with_curves`).
     """
     of_unit = runs[runs.unit == unit]
     tuned_runs, scratch_runs = of_unit[of_unit.arm == "finetune"], of_unit[of_unit.arm == "scratch"]
@@ -131,7 +143,7 @@ def collect_cells(runs: pd.DataFrame, unit: str) -> Cells:
     scratch = means[means.scratch].rename(columns={"d_chars": "d"}).drop(columns=["scratch", "init", "pretrain_tokens"])
     tuned = means[~means.scratch].rename(columns={"init": "source", "d_chars": "d_f"}).drop(columns="scratch")
     scratch, tuned = scratch.reset_index(drop=True), tuned.reset_index(drop=True)
-    curves = _curves(scratch, tuned, unit)
+    curves = _curves(scratch, tuned)
     noise = estimate_noise(used, pretrain_seeds=most_models(models), scatter=_scatter(scratch, curves))
     return Cells(scratch, tuned, curves, noise, models)
 
@@ -171,15 +183,10 @@ def _means(used: pd.DataFrame) -> pd.DataFrame:
     return used.groupby("cell").agg(**columns).reset_index(drop=True)
 
 
-def _curves(scratch: pd.DataFrame, tuned: pd.DataFrame, unit: str) -> list[Curve]:
+def _curves(scratch: pd.DataFrame, tuned: pd.DataFrame) -> list[Curve]:
     curves = []
     for n_params, cells in tuned.groupby("n_params").groups.items():
         points = scratch[scratch.n_params == n_params]
-        if len(points) < 3:
-            raise RunsError(
-                f"column d_chars: {len(points)} from-scratch data sizes at n_params={n_params}, unit={unit}, where"
-                " fine-tuned runs need a curve to be read against; expected 3 or more"
-            )
         curves.append(
             Curve(
                 np.log(points.d.to_numpy(dtype=float)),
