@@ -1,5 +1,6 @@
 """Experiments beside each other: units that they share, and what differs between two of one pair."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,17 @@ def test_the_share_that_differs_is_of_the_larger_whichever_comes_first(results, 
 def test_an_experiment_that_was_not_run_is_named(results, tmp_path):
     with pytest.raises(SystemExit, match=r"nowhere/laws/runs.parquet: no such file; run that experiment first"):
         main([str(results / "nowhere"), "--out", str(tmp_path)])
+
+
+def test_two_folders_of_one_name_are_refused(results, tmp_path):
+    """Experiments are told apart by their folders' names: the numbers of one stood for those of the other."""
+    other = tmp_path / "other" / "german_own"
+    shutil.copytree(results / "english_to_german", other)
+    with pytest.raises(
+        SystemExit, match=rf"^{results / 'german_own'} and {other}: both folders are called german_own, .* one of them"
+    ):
+        main([str(results / "german_own"), str(other), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out" / "cells.csv").exists()
 
 
 def test_a_multiplier_read_across_a_coarse_grid_says_so(tables):

@@ -48,6 +48,16 @@ def cells_of(experiment: Path) -> pd.DataFrame:
     return cells.assign(experiment=experiment.name, target=target, **multipliers)[columns]
 
 
+def require_own_names(experiments: list[Path]) -> None:
+    """Raises RunsError if two folders have one name, which is what tells experiments apart from here on."""
+    for one, other in combinations(experiments, 2):
+        if one.name == other.name:
+            raise RunsError(
+                f"{one} and {other}: both folders are called {one.name}, and experiments are told apart by that; name each"
+                " experiment once, and rename one of them or give a link to it that has another name"
+            )
+
+
 def require_one_kind(cells: pd.DataFrame) -> None:
     """Raises RunsError if some of the experiments are simulated and others measured."""
     kinds = cells.groupby("simulated")["experiment"].unique()
@@ -163,6 +173,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=folder_to_write, required=True, help="folder for the tables")
     arguments = parser.parse_args(argv)
     try:
+        require_own_names(arguments.experiments)
         cells = pd.concat([cells_of(path) for path in arguments.experiments], ignore_index=True)
         require_one_kind(cells)
         targets = cells.groupby("experiment")["target"].first()
