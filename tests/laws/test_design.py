@@ -45,6 +45,26 @@ def test_many_seeds_narrow_the_interval_and_cost_more(experiment):
     assert table.simulated.all()
 
 
+def test_a_grid_that_leaves_no_curve_is_left_out_and_said(tmp_path, config, capsys):
+    """Every other of three from-scratch D is two, which make no curve: a traceback."""
+    grid = {"unit": "excerpt", "finetune": [6_000, 10_000, 25_000], "scratch": [6_000, 25_000, 245_000]}
+    path, out = tmp_path / "here.yaml", tmp_path / "design.csv"
+    path.write_text(yaml.safe_dump(config | {"simulated": SIMULATED, "grids": [grid], "sweeps": []}))
+    design.main(["--configfile", str(path), "--out", str(out), "--seeds", "2", "--experiments", "1"])
+    assert set(pd.read_csv(out).grid) == {design.AS_CONFIGURED, "twice as many D"}
+    assert (
+        "The grid with every other D is left out: fewer than 3 from-scratch D make no curve." in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--experiments", "--workers"])
+@pytest.mark.parametrize("value", ["0", "-1", "2.5"])
+def test_numbers_of_seeds_and_experiments_are_positive(option, value, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        design.main(["--configfile", "config/config.yaml", "--out", str(tmp_path / "design.csv"), option, value])
+    assert f"argument {option}: found {value}, expected a whole number, 1 or more" in capsys.readouterr().err
+
+
 def test_the_answer_is_the_cheapest_design_that_is_good_enough():
     rows = {"source": "english", "grid": "g", "alpha_half_width": [0.03, 0.019, 0.01], "compute": [1.0, 2.0, 4.0]}
     table = pd.DataFrame(rows | {"seeds": [2, 4, 8]}).assign(flops=lambda t: t.compute)
@@ -60,8 +80,10 @@ def test_the_command_writes_a_marked_table_and_says_so(tmp_path, config, capsys)
     design.main(
         ["--configfile", str(path), "--out", str(tmp_path / "design.csv"), "--seeds", "2", "--experiments", "1"]
     )
-    assert capsys.readouterr().out.startswith("SIMULATED")
+    told = capsys.readouterr().out
+    assert told.startswith("SIMULATED")
     assert np.all(pd.read_csv(tmp_path / "design.csv").simulated)
+    assert "left out" not in told
 
 
 def test_without_a_planted_truth_it_says_what_to_add(tmp_path, config):

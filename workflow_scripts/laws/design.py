@@ -26,6 +26,7 @@ import pandas as pd
 from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import written
 from workflow_scripts.laws.bootstrap import fit_runs
+from workflow_scripts.laws.effective_data import FEWEST_POINTS
 from workflow_scripts.laws.runs import SIMULATED, check_runs
 from workflow_scripts.laws.simulate import simulate_runs
 from workflow_scripts.laws.summary import coefficients
@@ -58,11 +59,13 @@ def doubled(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({*sizes, *(round((a * b) ** 0.5) for a, b in pairwise(sizes))}))
 
 
-GRIDS = {"every other D": thinned, AS_CONFIGURED: tuple, "twice as many D": doubled}
+THINNED = "every other D"
+GRIDS = {THINNED: thinned, AS_CONFIGURED: tuple, "twice as many D": doubled}
 
 
 def designs(experiment: Experiment, seeds: Sequence[int]) -> list[Design]:
-    """Those that are compared: grids of D in the range of the fit (and from-scratch D of the first grid) by seeds."""
+    """Those that are compared: grids of D in the range of the fit (and from-scratch D of the first grid) by seeds; without
+    those that leave no from-scratch curve."""
     grid, (low, high) = experiment.grids[0], experiment.fit.d_f
     fitted = [d for d in grid.finetune if low <= d <= high]
     return [
@@ -70,6 +73,7 @@ def designs(experiment: Experiment, seeds: Sequence[int]) -> list[Design]:
         for source in experiment.pretrain.sources
         for name, change in GRIDS.items()
         for number in sorted(set(seeds))
+        if len(change(grid.scratch)) >= FEWEST_POINTS
     ]
 
 
@@ -161,7 +165,15 @@ def as_text(table: pd.DataFrame, within: float, experiments: int) -> str:
         f"Medians of half-widths of 95 % intervals and root mean square errors over {experiments} simulated experiments each;"
         " compute over that of the configuration as it stands."
     )
+    if THINNED not in set(table.grid):
+        lines.append(f"The grid with {THINNED} is left out: fewer than {FEWEST_POINTS} from-scratch D make no curve.")
     return "\n".join([*lines, *(sentence(table, source, within) for source in table.source.unique())])
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number, 1 or more")
+    return int(text)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -171,9 +183,9 @@ def main(argv: list[str] | None = None) -> None:
     which.add_argument("--experiment", help="a configuration, as JSON")
     parser.add_argument("--out", type=Path, required=True, help="the table, CSV")
     parser.add_argument("--within", type=float, default=0.02, help="half-width of the 95 %% interval of alpha")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4, 6])
-    parser.add_argument("--experiments", type=int, default=10, help="simulated, of each design")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seeds", type=_whole, nargs="+", default=[2, 3, 4, 6])
+    parser.add_argument("--experiments", type=_whole, default=10, help="simulated, of each design")
+    parser.add_argument("--workers", type=_whole, default=1)
     given = parser.parse_args(argv)
     try:
         if given.configfile:
