@@ -6,7 +6,7 @@ import pytest
 
 from workflow_scripts.laws.runs import check_runs
 from workflow_scripts.laws.sanity import check_sanity
-from workflow_scripts.laws.simulate import simulate_runs
+from workflow_scripts.laws.simulate import Noise, simulate_runs
 
 
 def verdicts(runs: pd.DataFrame) -> dict[str, dict]:
@@ -58,6 +58,28 @@ def test_a_curve_that_rises_is_named():
         runs.loc[row_of(runs, "scratch", 24576, 100_000, seed), "test_loss"] += 0.4
     found = verdicts(runs)
     assert (24576, 100_000) in named(found["scratch losses fall with D"]) | named(found["scratch losses fall with N"])
+
+
+def test_with_one_seed_a_rise_is_not_called_more_than_noise():
+    """The spread of one seed is unknown, and passed for none: any rise was `more than 3 standard errors`."""
+    runs = simulate_runs(seeds=(0,), document_size=None)
+    runs.loc[row_of(runs, "scratch", 24576, 100_000), "test_loss"] += 0.4
+    found = verdicts(runs)["scratch losses fall with D"]
+    assert found["verdict"] == "warn"
+    assert found["sentence"] == (
+        "The scratch loss rises with D in 1 of 48 steps, where no cell has two seeds: how much of that is noise is unknown."
+    )
+    healthy = simulate_runs(seeds=(0,), document_size=None, noise=Noise(0, 0, 0))
+    assert verdicts(healthy)["scratch losses fall with D"]["verdict"] == "ok"
+
+
+def test_a_unit_without_a_second_seed_is_judged_apart_from_one_that_has_it():
+    runs = simulate_runs(noise=Noise(0, 0, 0))
+    runs = runs[(runs.unit != "document") | (runs.seed == 0)].reset_index(drop=True)
+    assert verdicts(runs)["scratch losses fall with D"]["sentence"] == (
+        "The scratch loss rises with D by more than 3 standard errors in 0 of 48 steps; and in 0 of 8 steps on document, where"
+        " no cell has two seeds."
+    )
 
 
 def test_a_seed_far_from_its_cell_is_named():

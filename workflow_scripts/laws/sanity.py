@@ -5,6 +5,7 @@ Each check has a verdict (`ok` or `warn`), one sentence, and the runs or numbers
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -75,13 +76,13 @@ def _falls(runs: pd.DataFrame, arm: str, axis: str, spread: Spread) -> dict[str,
     """Whether the mean loss falls from each value of `axis` to the next, all else equal."""
     others = [column for column in CELL if column != axis]
     cells = runs[runs.arm == arm].groupby([*others, axis]).test_loss.agg(["mean", "size"]).reset_index()
-    rises, steps = [], 0
+    rises, steps = [], Counter()
     for _, line in cells.groupby(others):
-        line = line.sort_values(axis)
-        allowed = np.nan_to_num(LIMIT * spread[arm, line.unit.iloc[0]])
+        line, unit = line.sort_values(axis), line.unit.iloc[0]
+        allowed = np.nan_to_num(LIMIT * spread[arm, unit])
         pairs = zip(line[:-1].itertuples(), line[1:].itertuples(), strict=True)
         for before, after in pairs:
-            steps += 1
+            steps[unit] += 1
             rise = after.mean - before.mean
             if rise > allowed * np.sqrt(1 / before.size + 1 / after.size):
                 rises.append({column: getattr(after, column) for column in CELL} | {"rise": float(rise)})
@@ -89,8 +90,18 @@ def _falls(runs: pd.DataFrame, arm: str, axis: str, spread: Spread) -> dict[str,
     name = f"{arm} losses fall with {axis_name}"
     if not steps:
         return _check(name, True, f"No two {arm} cells differ in {axis_name} alone.")
-    sentence = f"The {arm} loss rises with {axis_name} by more than {LIMIT:g} standard errors"
-    return _check(name, not rises, f"{sentence} in {len(rises)} of {steps} steps.", rises)
+    found = Counter(rise["unit"] for rise in rises)
+    unknown = [unit for unit in steps if np.isnan(spread[arm, unit])]
+    known = [unit for unit in steps if unit not in unknown]
+    (risen, of_known), (unsure, of_unknown) = (
+        (sum(found[unit] for unit in units), sum(steps[unit] for unit in units)) for units in (known, unknown)
+    )
+    told = [f"by more than {LIMIT:g} standard errors in {risen} of {of_known} steps"] if known else []
+    if unknown:
+        where = f" on {' and '.join(unknown)}" if known else ""
+        so = ": how much of that is noise is unknown" if unsure else ""
+        told.append(f"in {unsure} of {of_unknown} steps{where}, where no cell has two seeds{so}")
+    return _check(name, not rises, f"The {arm} loss rises with {axis_name} {'; and '.join(told)}.", rises)
 
 
 def _seeds_agree(runs: pd.DataFrame, spread: Spread) -> dict[str, Any]:
