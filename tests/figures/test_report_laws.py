@@ -257,6 +257,17 @@ def test_a_report_says_what_the_sweeps_found(make_report: Report, with_sweeps: P
     assert "Not measured" not in text
 
 
+def test_a_ratio_to_a_loss_by_pretraining_is_not_told(make_report: Report, with_sweeps: Path) -> None:
+    """It read backwards: D_T from -4 to -2 million characters was `0.5`, as if transfer were halved."""
+    sweeps = json.loads((with_sweeps / "sweeps.json").read_text())
+    sweeps["transfer"][0]["d_t_ratio"] = None
+    (with_sweeps / "sweeps.json").write_text(json.dumps(sweeps))
+    html = make_report(with_sweeps)
+    (tuned,) = [row for row in rows_of(html) if len(row) == 10 and row[1] == "fine-tuning from English"]
+    assert tuned[8] == "none, DT ≤ 0"
+    assert "none where DT is 0 or below" in text_of(html)
+
+
 def test_a_cell_of_a_sweep_without_the_recipes_own_value_is_unknown(with_sweeps: Path, experiment: dict) -> None:
     runs = swept(0.1, "finetune").assign(test_loss=lambda table: table["test_loss"].mask(table["value"] == OWN))
     sweeps = {"simulated": False, "cells": judge(runs), "transfer": []}

@@ -79,6 +79,11 @@ def test_d_t_moves_by_the_difference_of_what_the_arms_lose():
     (found,) = effect_on_transfer(cells, effective, curves, "excerpt")
     assert found["d_t_ratio"] == pytest.approx((12_000 * np.exp(0.1) - 6_000) / 6_000)
     assert effect_on_transfer(cells[:1], effective, curves, "excerpt") == []
+    for d_e in (6_000.0, 4_000.0):
+        (hurt,) = effect_on_transfer(cells, effective.assign(d_e=d_e), curves, "excerpt")
+        assert hurt["d_t_ratio"] is None, (
+            "a better fine-tuned run would make a negative D_T smaller, and its ratio below 1"
+        )
     at_an_edge = [cells[0] | {"optimum_inside": False}, cells[1]]
     assert effect_on_transfer(at_an_edge, effective, curves, "excerpt") == []
 

@@ -29,7 +29,8 @@ NOTE = (
     f"Negligible: at most {NEGLIGIBLE} nats per token, or two standard errors (±) where those are more. ≤, ≥: the best of "
     "the swept values is the smallest above 0 or the largest, so the optimum may lie beyond, and the recipe may lose more. Inside, "
     "the best value and its loss are the minimum of a parabola through the best of the swept values and the two beside it: "
-    "nothing was trained there. D_T at the optima: with the best value in each arm."
+    "nothing was trained there. D_T at the optima: with the best value in each arm; none where D_T is 0 or below, of which a "
+    "ratio reads backwards."
 )
 
 
@@ -64,7 +65,7 @@ def _rows(laws: Laws) -> Rows:
             _optimum(cell),
             _loss(cell),
             cell["verdict"],
-            "–" if cell["arm"] == "scratch" else _known(moved.get(_place(cell))),
+            "–" if cell["arm"] == "scratch" else _moved(moved, cell),
             ", ".join(map(_value, cell["failed"])) or "–",
         ]
         for cell in laws.sweeps["cells"]
@@ -83,8 +84,11 @@ def _value(value: float) -> str:
     return number(value, 3)
 
 
-def _known(value: float | None) -> str:
-    return "unknown" if value is None else number(value)
+def _moved(ratios: dict[tuple[Any, ...], float | None], cell: dict[str, Any]) -> str:
+    """`none, D_T ≤ 0` where there is no ratio to it."""
+    if (place := _place(cell)) not in ratios:
+        return "unknown"
+    return "none, D_T ≤ 0" if ratios[place] is None else number(ratios[place])
 
 
 def _side(cell: dict[str, Any]) -> str:

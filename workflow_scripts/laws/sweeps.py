@@ -130,7 +130,8 @@ def left_at(d: float, cells: list[dict[str, Any]]) -> float | None:
 def effect_on_transfer(
     cells: list[dict[str, Any]], effective: pd.DataFrame, curves: pd.DataFrame, unit: str
 ) -> list[dict]:
-    """D_T on the sampling unit of the sweeps, if each arm had its own optimum, over D_T as it is; where both were seen.
+    """D_T on the sampling unit of the sweeps, if each arm had its own optimum, over D_T as it is (null where that is 0 or
+    below, of which a ratio reads backwards); where both were seen.
 
     A lower fine-tuned loss moves D_E along the from-scratch curve, a lower from-scratch curve moves it back:
     ln D_E' = ln D_E + (left_finetune(D_F) - left_scratch(D_E)) / slope, slope = -dL / dln D of a line through that curve.
@@ -157,7 +158,8 @@ def effect_on_transfer(
         slope = -np.polyfit(np.log(curve.d), curve.loss, 1)[0]
         moved = cell.d_e * np.exp((tuned["left"] - scratch_left) / slope)
         place = {key: tuned[key] for key in ("constant", "source", "size", "d_chars")}
-        found.append({**place, "d_e": float(cell.d_e), "d_t_ratio": float((moved - cell.d_f) / (cell.d_e - cell.d_f))})
+        ratio = float((moved - cell.d_f) / (cell.d_e - cell.d_f)) if cell.d_e > cell.d_f else None
+        found.append({**place, "d_e": float(cell.d_e), "d_t_ratio": ratio})
     return found
 
 
