@@ -88,6 +88,16 @@ def test_bits_per_byte_decide_where_tokenizers_differ():
     assert not np.allclose(cells.d_e.fillna(0), truth, rtol=0.1)
 
 
+def test_intervals_in_bits_know_of_as_many_pretrained_models():
+    """Rows of pre-training were left out there, so that seeds of one model counted as one each; they need no bits."""
+    runs = simulate_runs(document_size=None)
+    runs = runs[(runs.arm != "zero_shot") & ((runs.arm != "pretrain") | (runs.seed == 0))]
+    runs["test_bits_per_byte"] = runs.test_bits_per_byte.where(runs.arm != "pretrain")
+    table = table_of(runs)
+    for end in ("low", "high"):
+        np.testing.assert_allclose(table[f"d_e_in_bits_{end}"], table[f"d_e_{end}"], rtol=1e-5)
+
+
 def test_a_table_without_bits_has_nulls_for_them():
     table = table_of(simulate_runs().drop(columns="test_bits_per_byte"))
     assert table[["d_e_in_bits", "d_e_in_bits_low", "d_e_in_bits_high"]].isna().all(axis=None)

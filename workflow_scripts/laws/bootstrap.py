@@ -197,11 +197,10 @@ def _in_bits(runs: pd.DataFrame, unit: str, fit: Fit, seed: np.random.SeedSequen
     The same as D_E from nats per token if all runs have one tokenizer and one test set.
     """
     names = {"d_e": "d_e_in_bits", "d_e_low": "d_e_in_bits_low", "d_e_high": "d_e_in_bits_high"}
-    used = runs[runs.arm.isin(READ)]
-    bits = _bits(used)
-    if not (bits > 0).all():
+    bits = _bits(runs)
+    if not (bits[runs.arm.isin(READ)] > 0).all():
         return pd.DataFrame(columns=list(names.values()), dtype=float)
-    cells = collect_cells(used.assign(test_loss=bits), unit)
+    cells = collect_cells(runs.assign(test_loss=bits), unit)
     table = _describe(cells, _redraw(cells, fit, seed), fit)
     return table[list(names)].rename(columns=names)
 
