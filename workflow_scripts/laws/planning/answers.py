@@ -254,15 +254,27 @@ def _step(row: dict[str, Any], question: Question) -> str:
     opening = f"After {initial(row)}, going to {size(row['larger'])}"
     if worth["estimate"] is None:
         return f"{opening} is worth more characters than the limits of this plan allow to say."
-    unsure = ""
-    if worth["low"] is None:
-        unsure = " It may be worth nothing: the lower end of the interval is unknown."
-    elif worth["low"] <= 0:
-        unsure = " It may be worth nothing: the interval holds 0."
-    return (
-        f"{opening} lowers the loss as much as {said(worth)} more characters beside the {people(question.characters)}:"
-        f" the larger model is the better buy if it costs less than they do.{unsure}"
-    )
+    beside = f"beside the {people(question.characters)}"
+    if worth["estimate"] <= 0:
+        buy = f"is not expected to lower the loss: it is worth {said(worth)} characters {beside}."
+    else:
+        buy = (
+            f"lowers the loss as much as {said(worth)} more characters {beside}:"
+            " the larger model is the better buy if it costs less than they do."
+        )
+    return f"{opening} {buy}{_doubt(worth)}"
+
+
+def _doubt(worth: dict[str, float | None]) -> str:
+    """What the interval says of the sign of the estimate."""
+    low = -np.inf if worth["low"] is None else worth["low"]
+    high = np.inf if worth["high"] is None else worth["high"]
+    may, end, name = ("lower it", high, "upper") if worth["estimate"] <= 0 else ("be worth nothing", low, "lower")
+    if high < 0:
+        return " It makes the loss higher: the whole interval lies below 0."
+    if np.isinf(end):
+        return f" It may {may}: the {name} end of the interval is unknown."
+    return f" It may {may}: the interval holds 0." if low <= 0 <= high else ""
 
 
 def pilot(forecast: Forecast) -> Answer:
