@@ -71,3 +71,14 @@ def test_a_pilot_of_limits_predicts_nothing(tmp_path):
     assert {one["status"] for one in pilots(limits, "english")} == {"too few cells"}
     told = pilot(limits).sentences
     assert told[0] == "The fit of a pilot of english at 4 sizes has too few cells: it predicts nothing."
+
+
+def test_a_cell_that_tells_nothing_is_no_part_of_a_pilot(tmp_path):
+    """A fine-tuned run at its budget above its whole curve was read as more data than the curve begins with."""
+    forecast = _forecast(tmp_path)
+    nothing = forecast.cells.d_f == 1_000
+    censored = forecast.cells.censored.mask(nothing, "below")
+    cells = forecast.cells.assign(lower_bound=forecast.cells.lower_bound | nothing, censored=censored)
+    (found, *_), (without, *_) = (pilots(replace(forecast, cells=some), "english") for some in (cells, cells[~nothing]))
+    assert found["d_f"] == [3_000, 10_000]
+    assert found == without

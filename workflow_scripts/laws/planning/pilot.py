@@ -34,9 +34,11 @@ def pilots(forecast: Forecast, source: str, seed: int = 0) -> list[dict[str, Any
     typical error of the loss in nats, the mean error of the loss (positive: the pilot promised too much), and
     `inside`, the cells within the pilot's own 95 % interval (None where nothing tells the noise).  `status` is that of the pilot's fit, or `too few cells`
     (`enough_cells`), with `starts` null; one that did not converge or has too few cells has missed nothing, because it
-    says nothing.  Empty if there are fewer than 3 data sizes.
+    says nothing.  Empty if there are fewer than 3 data sizes.  Cells that stopped at their budget above their whole curve
+    tell the law nothing (`bootstrap.observe`) and are left out.
     """
     cells = forecast.cells[(forecast.cells.source == source) & ~forecast.cells.upper_bound]
+    cells = cells[~(cells.lower_bound & (cells.censored == "below"))]
     all_d_f = np.sort(cells.d_f.unique()).astype(float)
     if len(all_d_f) < 3:
         return []
