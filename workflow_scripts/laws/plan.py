@@ -99,7 +99,8 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
         for name, found in forecast.law["sources"].items()
         if name in forecast.sources
     )
-    n_cells, missed, inside = forecast.hindcast()
+    n_cells, n_known, missed, inside = forecast.hindcast()
+    beyond = n_cells - n_known
     noise = forecast.law["noise"]
     run, held = "an unknown amount, so no interval is known", "whether they lie inside is unknown"
     if noise_known(forecast.law):
@@ -121,8 +122,9 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
             f"{_seeds(noise['pretrain_seeds'])}, through the joint draws of k, alpha and beta.",
             f"Scatter of D_E about the law beyond seeds (up to {percent(math.expm1(scatter))}), drawn for each size.",
             "The standard errors of the from-scratch points.",
-            f"Held against the {n_cells} cells of the fit: {held}; their losses are missed by"
-            f" {missed:.3f} nats (root mean square).",
+            f"Held against {f'{n_known} of ' if beyond else ''}the {n_cells} cells of the fit: {held}; their losses are missed"
+            f" by {missed:.3f} nats (root mean square)"
+            f"{f'; the other {beyond} lie beyond the from-scratch curves' if beyond else ''}.",
         ],
         "lacks": lacks,
     }

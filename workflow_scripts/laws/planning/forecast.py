@@ -200,15 +200,15 @@ class Forecast:
                 )
         return None
 
-    def hindcast(self) -> tuple[int, float, int]:
-        """The cells of the fit: how many, by how many nats their losses are missed (root mean square), and how many lie
-        inside the 95 % intervals.  Cells beyond the from-scratch curves are left out."""
+    def hindcast(self) -> tuple[int, int, float, int]:
+        """The cells of the fit: how many, how many of them are forecast within the from-scratch curves, by how many nats
+        the losses of these are missed (root mean square), and how many of these lie inside the 95 % intervals."""
         cells = self.cells[self.cells.in_fit]
         drawn = np.array([self.loss(*cell) for cell in zip(cells.source, cells.n_params, cells.d_f, strict=True)])
         known = np.isfinite(drawn[:, 0])
         drawn, measured = drawn[known], cells.test_loss.to_numpy()[known]
         missed = float(np.sqrt(((drawn[:, 0] - measured) ** 2).mean())) if known.any() else 0.0
-        return len(measured), missed, int(percentiles.held(drawn[:, 1:].T, measured).sum())
+        return len(cells), len(measured), missed, int(percentiles.held(drawn[:, 1:].T, measured).sum())
 
     def _losses(self, source: str, n_params: float, d_f: np.ndarray, longer: float = 1.0) -> np.ndarray:
         return self.curves.loss(n_params, self.sources[source].log_effective(n_params, d_f, longer))
