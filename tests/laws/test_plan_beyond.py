@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from workflow_scripts.laws import fit
+from workflow_scripts.laws import fit, plan
 from workflow_scripts.laws.plan import interval_sentences
-from workflow_scripts.laws.planning.answers import Question, _step
+from workflow_scripts.laws.planning.answers import Question, _step, share_lowest
 from workflow_scripts.laws.planning.forecast import Forecast, read_forecast
 from workflow_scripts.laws.simulate import simulate_runs
 
@@ -67,3 +68,68 @@ def test_cells_beyond_the_curves_are_counted_among_those_that_a_plan_is_held_aga
         "Held against 33 of the 40 cells of the fit: 33 lie inside; their losses are missed by 0.014 nats"
     )
     assert held.endswith("; the other 7 lie beyond the from-scratch curves.")
+
+
+def test_a_loss_below_the_curve_is_a_bound_and_no_other_is_named_the_lowest(forecast):
+    """From scratch was said to be lower in 100 % of the draws, because the better models were not ranked."""
+    answer = plan.reach(forecast, _question())
+    ends = forecast.curves.lowest_loss(194_400)
+    (row,) = (row for row in answer.rows if (row["source"], row["n_params"]) == ("english", 194_400))
+    assert (row["refused"], row["loss"]["estimate"], row["loss"]["low"]) == (None, None, None)
+    assert row["lower_than"] == pytest.approx(ends[0])
+    assert ends[0] < row["loss"]["high"] < ends[0] + 0.05
+    assert row["bits_per_byte"]["high"] == pytest.approx(row["loss"]["high"] * forecast.bits_per_byte_of_a_nat)
+    lowest, also_below, from_scratch = answer.sentences
+    assert lowest.startswith(
+        "With 60,000 characters the lowest loss lies below the from-scratch runs, by how much is not known: after english at"
+        f" N = 194,400 it is lower than {ends[0]:.2f} (at most {row['loss']['high']:.2f}) nats per token"
+    )
+    assert (
+        "runs after english at N = 86,400 (lower than 3.66) too: which of them is the lowest is not known" in also_below
+    )
+    assert "after english at N = 194,400 it is lower in 100 % of the draws" in from_scratch
+    assert [text[2] for text in answer.table()][4].startswith(f"lower than {ends[0]:.2f} (at most ")
+
+
+def test_a_loss_below_the_curve_reaches_every_target_above_it(forecast):
+    """3.75 was `outside the from-scratch runs of every size: not answered`, beside a table of costs that answered it."""
+    answers = plan.plan(forecast, _question(target=3.75))
+    told = " ".join(answers[0].sentences)
+    assert (
+        "After english, the smallest size expected to reach 3.75 nats per token is N = 86,400 (in 100 % of the" in told
+    )
+    assert "not answered" not in told
+    rows = {row["n_params"]: row for row in answers[0].rows if row["source"] == "english"}
+    assert [rows[n]["probability_of_target"] for n in (34_656, 86_400, 194_400)] == [None, 1, 1]
+    assert {row["n_params"] for row in answers[2].rows if row["source"] == "english" and not row["refused"]} == {
+        86_400,
+        194_400,
+    }
+
+
+def test_a_size_whose_runs_end_above_the_target_may_reach_it(forecast):
+    told = plan.reach(forecast, _question(target=3.62)).sentences
+    assert any(s.startswith("After english, whether N = 86,400 reaches it is not known") for s in told)
+
+
+def test_a_loss_below_the_curve_may_be_lower_than_the_lowest_that_is_known(forecast):
+    """Also where its curve ends above that."""
+    curves = forecast.curves
+    short = replace(
+        curves,
+        log_d=[d[:12] if n == 34_656 else d for n, d in zip(curves.n_params, curves.log_d, strict=True)],
+        log_loss=[x[:, :12] if n == 34_656 else x for n, x in zip(curves.n_params, curves.log_loss, strict=True)],
+    )
+    told = plan.reach(replace(forecast, curves=short), _question(characters=30_000.0)).sentences
+    assert "the lowest loss within the from-scratch runs is expected after english at N = 194,400" in told[0]
+    assert "the from-scratch runs after english at N = 34,656 (lower than " in told[1]
+    assert told[1].endswith(": by how much is not known, so it may be the lowest.")
+
+
+def test_draws_below_the_curve_count_as_lower_than_its_end():
+    """They counted as not known: 66 % for a model that is lower in all draws."""
+    below, loss = np.array([2.8, 2.8, -np.inf, -np.inf]), np.array([3.0, 3.0, 3.0, 2.6])
+    at_most = np.stack([np.maximum(below, 2.7), loss])
+    assert share_lowest(np.stack([below, loss]), at_most, 0) == pytest.approx(2 / 3)
+    both = np.full((2, 4), -np.inf)
+    assert share_lowest(both, np.full((2, 4), 2.7), 0) is None

@@ -63,7 +63,7 @@ class Answer:
     title: str
     sentences: list[str]
     rows: list[dict[str, Any]]
-    """As in the JSON: intervals are `{estimate, low, high}`, null where unknown."""
+    """As in the JSON: intervals are `{estimate, low, high}`, null where unknown; `lower_than` as in `Forecast.loss_found`."""
     columns: dict[str, Callable[[dict[str, Any]], str]] = field(default_factory=dict)
     """Heading -> text of a row, for tables."""
 
@@ -109,6 +109,40 @@ def in_draws(share: float | None) -> str:
     return f"in {'an unknown share' if share is None else percent(share)} of the draws"
 
 
+def share_lowest(loss: np.ndarray, at_most: np.ndarray, way: int) -> float | None:
+    """Share of the draws in which one of the ways, (ways, 1 + draws), has the lowest loss; `at_most` are upper bounds where
+    a loss lies below its from-scratch curve.  A draw is known if the lowest bound lies below every other loss."""
+    best = np.where(np.isnan(at_most), np.inf, at_most).argmin(axis=0)
+    others = np.where(np.arange(len(loss))[:, None] == best, np.inf, loss)
+    known = (loss < np.inf).all(axis=0) & (at_most.min(axis=0) <= others.min(axis=0))
+    return share_of((best == way)[1:], known[1:])
+
+
+def bound(row: dict[str, Any]) -> float | None:
+    """What the loss of a row is, or what it is lower than, in nats per token; None if it has neither."""
+    return row["loss"]["estimate"] if row["lower_than"] is None else row["lower_than"]
+
+
+def loss_said(row: dict[str, Any]) -> str:
+    """`3.34 (3.24 to 3.42)`, or `lower than 3.34 (at most 3.36)`."""
+    if row["lower_than"] is None:
+        return said(row["loss"], nats)
+    return f"lower than {said(row['loss'] | {'estimate': row['lower_than']}, nats)}"
+
+
+def also_below(rows: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
+    """Of rows beside the best, those whose loss lies below their from-scratch runs: they are not ranked."""
+    below = [
+        f"{of(row)} (lower than {nats(row['lower_than'])})" for row in rows if row["lower_than"] and row is not best
+    ]
+    if not below:
+        return []
+    unknown = ": by how much is not known, so it may be the lowest."
+    if best["lower_than"]:
+        unknown = " too: which of them is the lowest is not known."
+    return [f"The loss lies below the from-scratch runs {', '.join(below)}{unknown}"]
+
+
 MODEL: dict[str, Callable[[dict[str, Any]], str]] = {
     "initial weights": lambda row: row["source"],
     "N": lambda row: f"{row['n_params']:,.0f}",
@@ -123,15 +157,14 @@ def reach(forecast: Forecast, question: Question) -> Answer:
     rows = [_reached(forecast, question, source, n) for source in forecast.sources for n in question.sizes]
     if all(row["refused"] for row in rows if row["source"] != SCRATCH):
         raise PlanError(f"refused: {rows[0]['refused']}")
-    known = [row for row in rows if row["loss"]["estimate"] is not None]
     columns = MODEL | {
-        "loss, nats per token": lambda row: row["refused"] or said(row["loss"], nats),
+        "loss, nats per token": lambda row: row["refused"] or loss_said(row),
         "bits per byte": lambda row: "" if row["bits_per_byte"] is None else said(row["bits_per_byte"], nats),
         "counts as characters": lambda row: "" if row["refused"] else said(row["counts_as"]),
     }
     if question.target is not None:
         columns |= {"reaches the target": lambda row: percent(row["probability_of_target"])}
-    sentences = _best(forecast, question, known)
+    sentences = _best(forecast, question, [row for row in rows if not row["refused"]])
     if question.target is not None:
         sentences += _sizes_for(forecast, question, rows)
     sentences += _beyond(forecast, question)
@@ -140,42 +173,52 @@ def reach(forecast: Forecast, question: Question) -> Answer:
 
 def _reached(forecast: Forecast, question: Question, source: str, n_params: float) -> dict[str, Any]:
     nothing: dict[str, float | None] = dict.fromkeys(("estimate", "low", "high"))
-    row = {"source": source, "n_params": n_params, "loss": nothing, "counts_as": nothing}
+    row = {"source": source, "n_params": n_params, "loss": nothing, "lower_than": None, "counts_as": nothing}
     row |= {"bits_per_byte": None, "probability_of_target": None}
     if refusal := forecast.refusal(source, n_params, question.characters):
         return row | {"refused": refusal}
     loss = forecast.loss(source, n_params, question.characters)
     row |= {"counts_as": interval(forecast.effective(source, n_params, question.characters))}
-    if not np.isfinite(loss[0]):
+    if loss[0] == np.inf:
         low, high = forecast.curves.reach(n_params)
         return row | {"refused": f"D_E lies beyond the from-scratch runs of D = {people(low)} to {people(high)}"}
-    if question.target is not None and question.target >= (lowest := forecast.curves.lowest_loss(n_params))[0]:
-        reached = np.maximum(loss, lowest)[1:]
-        row["probability_of_target"] = share_of(reached <= question.target, ~np.isnan(reached))
+    row |= forecast.loss_found(n_params, loss) | {"refused": None}
+    at_most = forecast.at_most(n_params, loss)
+    if question.target is not None and question.target >= forecast.curves.lowest_loss(n_params)[0]:
+        row["probability_of_target"] = share_of(at_most[1:] <= question.target, ~np.isnan(at_most[1:]))
     if (bits := forecast.bits_per_byte_of_a_nat) is not None:
-        row["bits_per_byte"] = interval(loss * bits)
-    return row | {"loss": interval(loss), "refused": None}
+        row["bits_per_byte"] = {end: None if value is None else bits * value for end, value in row["loss"].items()}
+    return row
 
 
 def _best(forecast: Forecast, question: Question, known: list[dict[str, Any]]) -> list[str]:
     """The lowest loss, and what stands next to it: from scratch, and other sources."""
     if not known:
         return ["Every forecast lies outside the from-scratch runs: nothing can be said."]
-    best = min(known, key=lambda row: row["loss"]["estimate"])
-    sentences = [
-        f"With {question.data} the lowest loss is expected {of(best)}:"
-        f" {said(best['loss'], nats)} nats per token, as if there were {said(best['counts_as'])} characters."
-    ]
-    loss = forecast.loss(best["source"], best["n_params"], question.characters)
+    best = min(known, key=bound)
+    worth = f"as if there were {said(best['counts_as'])} characters"
+    below = also_below(known, best)
+    if best["lower_than"] is None:
+        within = " within the from-scratch runs" if below else ""
+        lowest = f"loss{within} is expected {of(best)}: {loss_said(best)} nats per token, {worth}."
+    else:
+        lowest = (
+            f"loss lies below the from-scratch runs, by how much is not known: {of(best)} it is {loss_said(best)} nats per"
+            f" token, {worth}."
+        )
+    sentences = [f"With {question.data} the lowest {lowest}", *below]
     for source in forecast.sources:
-        others = [row for row in known if row["source"] == source]
+        others = [row for row in known if row["source"] == source and row["lower_than"] is None]
         if source == best["source"] or not others:
             continue
-        other = min(others, key=lambda row: row["loss"]["estimate"])
-        beside = forecast.loss(source, other["n_params"], question.characters)
-        share = share_of((loss < beside)[1:], (np.isfinite(loss) & np.isfinite(beside))[1:])
+        other = min(others, key=bound)
+        losses = np.stack([forecast.loss(row["source"], row["n_params"], question.characters) for row in (best, other)])
+        at_most = np.stack(
+            [forecast.at_most(row["n_params"], loss) for row, loss in zip((best, other), losses, strict=True)]
+        )
         sentences.append(
-            f"The lowest {of(other)} is {said(other['loss'], nats)}; {of(best)} it is lower {in_draws(share)}."
+            f"The lowest {of(other)} is {loss_said(other)}; {of(best)} it is lower"
+            f" {in_draws(share_lowest(losses, at_most, 0))}."
         )
     return sentences
 
@@ -190,7 +233,7 @@ def _sizes_for(forecast: Forecast, question: Question, rows: list[dict[str, Any]
     for source in dict.fromkeys(row["source"] for row in rows):
         answered = [row for row in rows if row["source"] == source and not row["refused"]]
         decided = [row for row in answered if question.target >= forecast.curves.lowest_loss(row["n_params"])[0]]
-        likely = [row for row in decided if row["loss"]["estimate"] <= question.target]
+        likely = [row for row in decided if bound(row) <= question.target]
         sure = [row for row in likely if (row["probability_of_target"] or 0) >= SURE]
         start = "From scratch" if source == SCRATCH else f"After {source}"
         goal = f"{nats(question.target)} nats per token"
@@ -205,6 +248,15 @@ def _sizes_for(forecast: Forecast, question: Question, rows: list[dict[str, Any]
                 f" ({in_draws(first['probability_of_target'])}); "
                 + (f"{size(sure[0]['n_params'])} is" if sure else "none here is")
                 + f" sure to ({100 * SURE:g} %)."
+            )
+        smaller = answered[: answered.index(likely[0])] if likely else answered
+        unknown = [
+            size(row["n_params"]) for row in smaller if row["lower_than"] and row["lower_than"] > question.target
+        ]
+        if unknown:
+            sentences.append(
+                f"{start}, whether {' or '.join(unknown)} reaches it is not known: the loss lies below the from-scratch runs,"
+                " and those end above the target."
             )
     return sentences
 

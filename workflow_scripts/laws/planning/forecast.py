@@ -164,6 +164,19 @@ class Forecast:
         """Loss (1 + draws,), after `longer` times the longest measured pre-training."""
         return self._losses(source, n_params, np.array([float(d_f)]), longer)[:, 0]
 
+    def at_most(self, n_params: float, loss: np.ndarray) -> np.ndarray:
+        """Upper bounds (1 + draws,) of losses: what lies below the from-scratch curve is lower than where that ends."""
+        return np.maximum(loss, self.curves.lowest_loss(n_params))
+
+    def loss_found(self, n_params: float, loss: np.ndarray) -> dict[str, Any]:
+        """Of a row: `loss`, the interval of (1 + draws,), and `lower_than`: null, or where the from-scratch curve ends for a
+        loss that is expected below, by an unknown amount.  Of such a loss the upper end of the interval alone is known."""
+        if loss[0] != -np.inf:
+            return {"loss": interval(loss), "lower_than": None}
+        at_most = self.at_most(n_params, loss)
+        found = interval(at_most) | {"estimate": None, "low": None}
+        return {"loss": found, "lower_than": float(at_most[0])}
+
     def data_needed(self, source: str, n_params: float, target: float | np.ndarray) -> np.ndarray:
         """D_F (1 + draws,) at which the loss is `target`, one number or (1 + draws,).
 
