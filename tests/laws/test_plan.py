@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from workflow_scripts.files import read_json
 from workflow_scripts.laws import fit, plan
-from workflow_scripts.laws.planning.answers import Prices, Question, _step, said
+from workflow_scripts.laws.planning.answers import Prices, Question, _step, said, share_lowest
 from workflow_scripts.laws.planning.compute import measure_compute
 from workflow_scripts.laws.planning.forecast import SCRATCH, Forecast, PlanError, interval, read_forecast
-from workflow_scripts.laws.planning.spending import _lowest, budget, costs
+from workflow_scripts.laws.planning.spending import budget, costs
 from workflow_scripts.laws.runs import read_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 
@@ -230,9 +230,10 @@ def test_a_budget_weighs_the_length_of_pretraining_where_several_were_measured(l
 
 def test_the_best_way_is_unknown_in_a_draw_where_a_loss_is():
     """Unknown draws counted for the shortest pre-training, and for training from scratch."""
-    loss = np.array([[3.0, 3.0, np.nan, 2.9, 2.7], [2.8, 2.9, 2.8, -np.inf, 2.8]])
-    assert [_lowest(loss, way) for way in (0, 1)] == [0.25, 0.25]
-    assert _lowest(np.full((2, 5), np.nan), 0) is None
+    loss = np.array([[3.0, 3.0, np.nan, np.inf, 2.7], [2.8, 2.9, 2.8, 2.9, 2.8]])
+    assert [share_lowest(loss, loss, way) for way in (0, 1)] == [0.25, 0.25]
+    unknown = np.full((2, 5), np.nan)
+    assert share_lowest(unknown, unknown, 0) is None
 
 
 def test_weights_that_exist_are_as_long_pretrained_as_they_are(lengths):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workflow_scripts.laws import fit, plan
 from workflow_scripts.laws.plan import interval_sentences
 from workflow_scripts.laws.planning.answers import Question, _step, share_lowest
+from workflow_scripts.laws.planning.compute import measure_compute
 from workflow_scripts.laws.planning.forecast import Forecast, read_forecast
-from workflow_scripts.laws.simulate import simulate_runs
+from workflow_scripts.laws.planning.spending import budget
+from workflow_scripts.laws.runs import read_runs
+from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
 
 SIZES = {"6k": 6_144, "14k": 13_824, "35k": 34_656, "86k": 86_400, "194k": 194_400}
 D_F = (1_000, 3_000, 6_000, 10_000, 20_000, 35_000, 60_000, 100_000)
@@ -124,6 +129,42 @@ def test_a_loss_below_the_curve_may_be_lower_than_the_lowest_that_is_known(forec
     assert "the lowest loss within the from-scratch runs is expected after english at N = 194,400" in told[0]
     assert "the from-scratch runs after english at N = 34,656 (lower than " in told[1]
     assert told[1].endswith(": by how much is not known, so it may be the lowest.")
+
+
+def test_a_budget_ranks_losses_below_the_curve_by_where_it_ends(folder, forecast):
+    compute = measure_compute(read_runs(folder / "runs.parquet"), "excerpt", ["english"])
+    answer = budget(forecast, _question(budget=1e14), compute)
+    told = " ".join(answer.sentences)
+    assert "lies below the from-scratch runs, by how much is not known: after english at N = 194,400 with" in told
+    assert "(lower than 3.66) too: which of them is the lowest is not known." in told
+    assert "It is the lowest in" not in told
+    bounds = {row["n_params"]: row["lower_than"] for row in answer.rows if row["source"] == "english"}
+    assert [bounds[n] is None for n in SIZES.values()] == [True, True, True, False, False]
+    json.dumps(answer.rows)
+
+
+def test_a_length_of_pretraining_beyond_the_curve_is_a_lower_bound(tmp_path):
+    """The best of 1 to 32 million tokens was said to be 13.5 million, where the from-scratch curve ends."""
+    common = {"sizes": SIZES, "noise": Noise(0.001, 0.001, 0.001), "document_size": None}
+    scratch = tuple(int(d) for d in np.geomspace(1_000, 60_000, 16))
+    lengths = {p: Planted(k=40 * (p / 4e6) ** 0.4) for p in (1_000_000, 4_000_000, 16_000_000)}
+    tables = [simulate_runs(planted=law, scratch=scratch, pretrain_tokens=p, **common) for p, law in lengths.items()]
+    runs = pd.concat([tables[0], *(table[table.arm != "scratch"] for table in tables[1:])], ignore_index=True)
+    runs.to_parquet(tmp_path / "runs.parquet")
+    rule = json.dumps({"d_f": [6_000, 35_000], "draws": 100})
+    fit.main([str(tmp_path / "runs.parquet"), "--out", str(tmp_path), "--fit", rule])
+    compute = measure_compute(read_runs(tmp_path / "runs.parquet"), "excerpt", ["english"])
+    question = _question(characters=20_000.0, sizes=(86_400.0,), budget=1e15)
+    answer = budget(read_forecast(tmp_path), question, compute)
+    tokens = answer.rows[0]["pretrain_tokens"]
+    assert (tokens["estimate"], tokens["high"]) == (None, None)
+    assert 10e6 < tokens["low"] < 18e6
+    told = " ".join(answer.sentences)
+    assert "after english at N = 86,400 with 20,000 characters it is lower than 3.78" in told
+    assert "There pre-training takes at least 99 % of the compute" in told
+    assert re.search(
+        r"on at least 1\d,\d00,000 tokens, because longer lies beyond the from-scratch runs; 1,000,000 to", told
+    )
 
 
 def test_draws_below_the_curve_count_as_lower_than_its_end():

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from workflow_scripts.laws import percentiles
 from workflow_scripts.laws.planning.answers import (
     MODEL,
     Answer,
     Prices,
     Question,
+    also_below,
+    bound,
     in_draws,
     initial,
+    loss_said,
     nats,
     of,
     percent,
     said,
+    share_lowest,
     share_of,
     size,
 )
 from workflow_scripts.laws.planning.compute import Compute
 from workflow_scripts.laws.planning.forecast import P_REACH, SCRATCH, Forecast, interval, people
 
-DRAWN = ("loss", "pretrain_tokens", "pretraining_share_of_flops")
+DRAWN = ("pretrain_tokens", "pretraining_share_of_flops")
 LENGTHS = 25
 """Lengths of pre-training that a budget weighs, evenly in logarithms over what was measured and a little beyond."""
 
@@ -149,52 +155,66 @@ def budget(forecast: Forecast, question: Question, compute: Compute) -> Answer:
         for n in question.sizes
         if (way := _within_budget(forecast, question, compute, source, n))
     ]
-    rows = [way | {name: interval(way[name]) for name in DRAWN} for way in drawn]
+    rows = [_row(forecast, way) for way in drawn]
     columns = MODEL | {
         "tokens of pre-training": lambda row: said(row["pretrain_tokens"]),
         "characters used": lambda row: people(row["d_f"]),
         "pre-training, share of FLOPs": lambda row: said(row["pretraining_share_of_flops"], percent),
         "FLOPs": lambda row: people(row["flops"]),
-        "loss, nats per token": lambda row: said(row["loss"], nats),
+        "loss, nats per token": loss_said,
     }
-    known = [row for row in rows if row["loss"]["estimate"] is not None]
-    losses = [way["loss"] for way in drawn if np.isfinite(way["loss"][0])]
+    known = [row for row in rows if bound(row) is not None]
     title = f"Within {people(question.budget)} FLOPs"
     if not known:
         return Answer(title, ["No size and source fit into the budget within the limits of this plan."], rows, columns)
-    best = min(known, key=lambda row: row["loss"]["estimate"])
-    sentences = [
-        f"The lowest loss for {people(question.budget)} FLOPs is expected {of(best)} with {people(best['d_f'])}"
-        f" characters: {said(best['loss'], nats)} nats per token. It is the lowest"
-        f" {in_draws(_lowest(np.stack(losses), known.index(best)))}."
-    ]
+    best = min(known, key=bound)
+    losses = np.stack([way["loss"] for way, row in zip(drawn, rows, strict=True) if bound(row) is not None])
+    at_most = np.stack([forecast.at_most(row["n_params"], loss) for row, loss in zip(known, losses, strict=True)])
+    below = also_below(known, best)
+    sentences = [_lowest(question, best, bool(below))]
+    if not below:
+        share = share_lowest(losses, at_most, known.index(best))
+        sentences = [f"{sentences[0]} It is the lowest {in_draws(share)}."]
     if best["source"] != SCRATCH:
-        share = said(best["pretraining_share_of_flops"], percent)
+        share = _or_more(best["pretraining_share_of_flops"], percent) or "an unknown share"
         sentences.append(
             f"There pre-training takes {share} of the compute, and fine-tuning the rest. {_length(forecast, best)}"
         )
     sentences += [
-        f"The best from scratch has {said(row['loss'], nats)}, at {size(row['n_params'])}."
-        for row in sorted(known, key=lambda row: row["loss"]["estimate"])
+        f"The best from scratch has {loss_said(row)}, at {size(row['n_params'])}."
+        for row in sorted(known, key=bound)
         if row["source"] == SCRATCH != best["source"]
     ][:1]
-    sentences += compute.cautions()
+    sentences += below + compute.cautions()
     return Answer(title, sentences, rows, columns)
 
 
-def _best(loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the ways, (ways, 1 + draws), has the lowest measured loss, and whether that is known: in a draw, only if
-    every way's loss lies within what was measured."""
-    measured = np.isfinite(loss)
-    known = measured.all(axis=0)
-    known[0] = measured[:, 0].any()
-    return np.where(measured, loss, np.inf).argmin(axis=0), known
+def _lowest(question: Question, best: dict[str, Any], others_below: bool) -> str:
+    flops, way = f"for {people(question.budget)} FLOPs", f"{of(best)} with {people(best['d_f'])} characters"
+    if best["lower_than"] is None:
+        within = " within the from-scratch runs" if others_below else ""
+        return f"The lowest loss{within} {flops} is expected {way}: {loss_said(best)} nats per token."
+    return (
+        f"The lowest loss {flops} lies below the from-scratch runs, by how much is not known: {way} it is"
+        f" {loss_said(best)} nats per token."
+    )
 
 
-def _lowest(loss: np.ndarray, way: int) -> float | None:
-    """Share of the draws in which one of the ways, (ways, 1 + draws), is the best."""
-    best, known = _best(loss)
-    return share_of((best == way)[1:], known[1:])
+def _row(forecast: Forecast, way: dict[str, Any]) -> dict[str, Any]:
+    """Intervals instead of draws; where only a lower bound of the best length is known, they end below alone."""
+    row = way | forecast.loss_found(way["n_params"], way["loss"])
+    beyond = row.pop("beyond")
+    for name in DRAWN:
+        found = percentiles.interval(way[name][0], way[name][1:], above=beyond[1:])
+        row[name] = found | {"estimate": None, "high": None} if beyond[0] else found
+    return row
+
+
+def _or_more(found: dict[str, float | None], text: Callable[[float], str] = people) -> str | None:
+    """As `said`; `at least 12,100,000` where the lower end alone is known, and None without."""
+    if found["estimate"] is not None:
+        return said(found, text)
+    return None if found["low"] is None else f"at least {text(found['low'])}"
 
 
 def _length(forecast: Forecast, best: dict[str, Any]) -> str:
@@ -203,10 +223,14 @@ def _length(forecast: Forecast, best: dict[str, Any]) -> str:
         return "All runs were pre-trained equally long: whether another length would be better, they cannot tell."
     low, high = limits
     tokens = best["pretrain_tokens"]
-    edge = " That is an end of what was weighed." if np.isclose(tokens["estimate"], limits).any() else ""
+    edge, beyond = "", ""
+    if tokens["estimate"] is None:
+        beyond = ", because longer lies beyond the from-scratch runs"
+    elif np.isclose(tokens["estimate"], limits).any():
+        edge = " That is an end of what was weighed."
     return (
-        f"It is pre-trained on {said(tokens)} tokens; {people(low)} to {people(high)} were weighed,"
-        f" up to a factor {P_REACH:g} beyond the longest that was measured.{edge}"
+        f"It is pre-trained on {_or_more(tokens) or 'an unknown number of'} tokens{beyond}; {people(low)} to {people(high)}"
+        f" were weighed, up to a factor {P_REACH:g} beyond the longest that was measured.{edge}"
     )
 
 
@@ -214,8 +238,9 @@ def _within_budget(
     forecast: Forecast, question: Question, compute: Compute, source: str, n_params: float
 ) -> dict[str, Any] | None:
     """The length of pre-training with the lowest loss, expected and in every draw, and the largest data set that the
-    budget pays for beside the expected one; None if that lies outside the limits.  What is `DRAWN` is (1 + draws,).
-    Weights that exist are as long pre-trained as they are."""
+    budget pays for beside the expected one; None if that lies outside the limits.  What is `DRAWN`, the loss and `beyond`
+    are (1 + draws,).  Where several lengths lie below the from-scratch curve, which of them is best is not known: the
+    shortest is named, and `beyond` says so.  Weights that exist are as long pre-trained as they are."""
     limits = forecast.sources[source].pretrain_tokens
     if limits is None or not question.pretraining_share:
         lengths = np.ones(1)
@@ -224,12 +249,13 @@ def _within_budget(
     ways = [way for longer in lengths if (way := _spent(forecast, question, compute, source, n_params, longer))]
     if not ways:
         return None
-    loss = np.stack([way["loss"] for way in ways])
-    best, known = _best(loss)
-    chosen = {name: np.array([way[name] for way in ways])[best] for name in DRAWN if name != "loss"}
+    losses = np.stack([way["loss"] for way in ways])
+    best = np.where(np.isnan(losses), np.inf, losses).argmin(axis=0)
+    loss = np.take_along_axis(losses, best[None], axis=0)[0]
+    chosen = {name: np.array([way[name] for way in ways])[best] for name in DRAWN}
     if len(ways) > 1:
-        chosen = {name: np.where(known, values, np.nan) for name, values in chosen.items()}
-    return ways[best[0]] | chosen | {"loss": np.take_along_axis(loss, best[None], axis=0)[0]}
+        chosen = {name: np.where(loss < np.inf, values, np.nan) for name, values in chosen.items()}
+    return ways[best[0]] | chosen | {"loss": loss, "beyond": (loss == -np.inf) & (len(ways) > 1)}
 
 
 def _spent(
