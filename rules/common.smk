@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from snakemake.exceptions import WorkflowError
 
 from workflow_scripts.code_identity import code_hash
+from workflow_scripts.configuration import read_yaml
 from workflow_scripts.corpora.documents import SPLITS
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
@@ -26,6 +27,8 @@ from workflow_scripts.training.progress import outdated, write_plan
 gc.set_threshold(100_000)  # a graph of many jobs is no garbage: looking for some takes a tenth of the time to plan it
 
 try:
+    for file in workflow.configfiles:
+        read_yaml(file)  # refuses a key that stands twice, of which Snakemake has taken the last
     EXPERIMENT = Experiment.parse(config, workflow.configfiles[-1] if workflow.configfiles else "config")
     PINS = pins("config/packages.txt")
 except (ConfigurationError, CorpusError) as error:

@@ -138,7 +138,7 @@ def test_a_configuration_without_its_name_is_refused(config):
         ("mixtures", {"both": {"english": 1, "python": 0}}, ["mixtures.both.python", "greater than 0"]),
         ("mixtures", {"both": {"english": 1}}, ["mixtures.both", "at least 2"]),
         ("mixtures", {"english": {"english": 1, "python": 1}}, ["mixtures.english: a corpus has this name"]),
-        ("base", "config/no.yaml", ["base: 'config/no.yaml' cannot be read"]),
+        ("base", "config/no.yaml", ["base: config/no.yaml: no YAML file that can be read"]),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(config, key, value, words):

@@ -16,6 +16,42 @@ class ConfigurationError(ValueError):
     """The configuration cannot be used; the message names the key, the value and what is allowed."""
 
 
+def read_yaml(path: str | Path) -> Any:
+    """What stands in a file.
+
+    Raises ConfigurationError if it cannot be read, or if a key stands twice: YAML takes the last one without a word.
+    """
+    try:
+        loader = yaml.SafeLoader(Path(path).read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _refuse_keys_twice(node, path, (), set())
+        return loader.construct_document(node)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path}: no YAML file that can be read: {error}") from None
+
+
+def _refuse_keys_twice(node: yaml.Node, path: str | Path, place: tuple[Any, ...], seen: set[yaml.Node]) -> None:
+    if node in seen or isinstance(node, yaml.ScalarNode):
+        return
+    seen.add(node)
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _refuse_keys_twice(item, path, (*place, index), seen)
+        return
+    keys = set()
+    for key, value in node.value:
+        name = str(key.value)
+        if name in keys:
+            under = f" under {'.'.join(map(str, place))}" if place else ""
+            raise ConfigurationError(
+                f"{path}, line {key.start_mark.line + 1}: `{name}` stands twice{under}; remove one, or rename it"
+            )
+        keys.add(name)
+        _refuse_keys_twice(value, path, (*place, name), seen)
+
+
 def with_base(config: Any, name: str, below: tuple[str, ...] = ()) -> Any:
     """`config` on top of the file that its key `base` names, relative to the repository's root: mappings are merged
     key by key, anything else takes the place of what the base has.  `name` is the file, for messages, and `below` the
@@ -29,9 +65,9 @@ def with_base(config: Any, name: str, below: tuple[str, ...] = ()) -> Any:
     if base in below:
         raise ConfigurationError(f"{name} cannot be used:\n  base: {base!r} leads back to itself")
     try:
-        held = yaml.safe_load(Path(base).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{name} cannot be used:\n  base: {base!r} cannot be read: {error}") from None
+        held = read_yaml(base)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name} cannot be used:\n  base: {error}") from None
     if not isinstance(held, dict):
         raise ConfigurationError(f"{name} cannot be used:\n  base: {base!r} holds no keys")
     held = {key: value for key, value in with_base(held, base, (*below, base)).items() if key not in OWN}

@@ -12,10 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from workflow_scripts.configuration import ConfigurationError, explain, with_base
+from workflow_scripts.configuration import ConfigurationError, explain, read_yaml, with_base
 from workflow_scripts.corpora.sources import Source
 from workflow_scripts.grid import Run
 from workflow_scripts.sections import (
@@ -164,11 +163,7 @@ class Experiment(Strict):
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
         """Raises ConfigurationError with every problem of the file."""
-        try:
-            config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigurationError(f"{path}: no YAML file that can be read: {error}") from error
-        return cls.parse(config, str(path))
+        return cls.parse(read_yaml(path), str(path))
 
     @classmethod
     def parse(cls, config: Any, name: str) -> Experiment:

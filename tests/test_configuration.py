@@ -1,0 +1,82 @@
+"""Files of configuration: what stands in them twice, what a file takes from its base, and what is said of mistakes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow_scripts.experiment import ConfigurationError, Experiment
+
+MINE = """base: config/config.yaml
+experiment: mine
+title: Mine?
+"""
+RECIPES = """target: recipes
+corpora:
+  recipes:
+    mine: {kind: files, path: "recipes/*.jsonl"}
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """An experiment on top of the quickstart, from the text of its file."""
+
+    def loaded(more: str) -> Experiment:
+        path = tmp_path / "mine.yaml"
+        path.write_text(MINE + more, encoding="utf-8")
+        return Experiment.load(path)
+
+    return loaded
+
+
+@pytest.fixture
+def message(load):
+    """What is said of a file that cannot be used."""
+
+    def refused(more: str) -> str:
+        with pytest.raises(ConfigurationError) as error:
+            load(more)
+        return str(error.value)
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("again", "line", "said"),
+    [
+        ('    mine: {kind: files, path: "more/*.jsonl"}\n', 8, "`mine` stands twice under corpora.recipes"),
+        ("target: english\n", 8, "`target` stands twice"),
+        ("fit: {draws: 100, draws: 200}\n", 8, "`draws` stands twice under fit"),
+        ("sweeps:\n  - {sizes: [3k], sizes: [10k]}\n", 9, "`sizes` stands twice under sweeps.0"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_place(message, tmp_path, again, line, said):
+    """YAML took the last one, and the documents of the first were gone without a word."""
+    assert message(RECIPES + again) == f"{tmp_path}/mine.yaml, line {line}: {said}; remove one, or rename it"
+
+
+def test_a_key_that_stands_twice_in_a_base_is_refused_too(tmp_path):
+    base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    base.write_text(Path("config/config.yaml").read_text(encoding="utf-8") + "seeds: [3]\n", encoding="utf-8")
+    mine.write_text(MINE.replace("config/config.yaml", str(base)), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"base\.yaml, line \d+: `seeds` stands twice"):
+        Experiment.load(mine)
+
+
+def test_snakemake_alone_refuses_it_too(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f'{MINE}{RECIPES}    mine: {{kind: files, path: "more/*.jsonl"}}\n', encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "-n", "--configfile", str(path)]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert found.returncode != 0
+    assert f"{path}, line 8: `mine` stands twice under corpora.recipes" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_anchors_may_be_used_twice(load):
+    """A key that `<<` brings may be replaced, and a part may hold itself."""
+    rows = 'a: &rows {kind: files, path: "a/*", text: body}\n    b: {<<: *rows, path: "b/*"}\n'
+    sources = load(f"target: recipes\ncorpora:\n  recipes:\n    {rows}").corpora["recipes"]
+    assert [(source.path, source.text) for source in sources.values()] == [("a/*", "body"), ("b/*", "body")]
