@@ -71,8 +71,8 @@ def test_snakemake_alone_refuses_it_too(tmp_path):
     command = [sys.executable, "-m", "snakemake", "-n", "--configfile", str(path)]
     found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert found.returncode != 0
-    assert f"{path}, line 8: `mine` stands twice under corpora.recipes" in found.stderr
-    assert "Traceback" not in found.stderr
+    assert f"{path}, line 8: `mine` stands twice under corpora.recipes" in found.stdout + found.stderr
+    assert "Traceback" not in found.stdout + found.stderr
 
 
 def test_anchors_may_be_used_twice(load):
