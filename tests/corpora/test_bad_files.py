@@ -124,6 +124,19 @@ BROKEN_FILES = {
     "wet that is none": ("common_crawl", "a.warc.wet.gz", gzip.compress(MANY), "WARC header"),
     "xml cut off in a page": ("wikipedia", "a.xml", export([page("one"), page("two")])[:-90], "without end"),
     "xml of something else": ("wikipedia", "a.xml", b'<?xml version="1.0"?>\n<rss></rss>\n', "no page"),
+    "json array": (
+        "files",
+        "a.json",
+        b' [{"text": "one"},\n {"text": "two"}]\n',
+        "a JSON array; write one object a line (`jq -c '.[]'`)",
+    ),
+    "json array, indented": ("files", "a.json", b'[\n  {\n    "text": "one"\n  }\n]\n', "a JSON array; write one"),
+    "json array of one long line": (
+        "books",
+        "a.json.gz",
+        gzip.compress(b'\xef\xbb\xbf[ {"text": "' + b"x" * 2_000_000),
+        "a JSON array",
+    ),
     "csv with an open quote": ("files", "a.csv", b'id,text\n1,one\n2,"two\n3,three\n', "never closed"),
     "csv of one gigantic line": ("files", "a.csv", b"id,text\n1," + b"x" * 2_000_000 + b"\n", "split it"),
 }
@@ -148,6 +161,7 @@ def test_a_broken_file_ends_with_its_name_the_place_and_the_cause(case, tmp_path
         ("webtext", "a.pdf", {}, "reads .json, .jsonl, .ndjson, .parquet, .tar; found .pdf"),
         ("files", "a.tar.gz", {}, "found .tar. Correct `path`"),
         ("github", "a.zip", {"licences": ["mit"]}, "state no licences"),
+        ("files", "a.tsv", {}, r"found .tsv. Correct `path`, or write a table as CSV or JSON lines"),
         ("files", "a.csv", {"text": "body"}, r"no column 'body'; it has \['id', 'text'\]"),
     ],
 )

@@ -14,6 +14,7 @@ from tests.corpora.dumps import (
     documents,
     export,
     found,
+    json_lines,
     page,
     response,
     table,
@@ -47,8 +48,23 @@ def test_a_broken_line_is_set_aside_and_its_neighbours_are_read(case, tmp_path):
     line, reason = LINES[case]
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(GOOD + line + GOOD))
-    aside = Unreadable(reason, len(line), len(GOOD))
+    cause = "it has [body]; set `text: body` (kind `files`)" if case == "another key" else ""
+    aside = Unreadable(reason, len(line), len(GOOD), cause)
     assert documents("webtext", path) == [(f"{path}:1", "good"), (f"{path}:2", aside), (f"{path}:3", "good")]
+
+
+def test_a_line_without_the_key_of_the_text_names_those_it_has(tmp_path):
+    """As a table does.  The longest text is most likely the one that is meant."""
+    record = {"id": "r1", "body": "a long recipe", "year": 1999}
+    (tmp_path / "a.jsonl").write_bytes(
+        json_lines([record, {"number": 1}, {"k" * 500: "x"}, {"half": "x"}]).replace(b"half", rb"\ud83d")
+    )
+    wrong, no_text, long, half = found("files", tmp_path / "a.jsonl")
+    assert wrong.reason == no_text.reason == "no_text_under_text"
+    assert wrong.cause == "it has [id, body, year]; set `text: body` (kind `files`)"
+    assert no_text.cause == "it has [number]"
+    assert len(long.cause) < 500
+    assert half.cause == r"it has [\ud83d]; set `text: \ud83d` (kind `files`)"
 
 
 @pytest.mark.parametrize(

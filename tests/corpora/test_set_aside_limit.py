@@ -65,6 +65,21 @@ class TestLimit:
         ):
             counts.check_limit()
 
+    @pytest.mark.parametrize(
+        ("reason", "way_on"),
+        [
+            ("too_large", "A record has at most 64 MiB: split it, or let more than 0.10%"),
+            ("invalid_utf8", "Text must be UTF-8 (`iconv -f latin1 -t utf8 OLD > NEW`, if it is Latin-1), or let more"),
+            ("broken_json", "Correct the input, or let more than 0.10% be set aside: `set_aside`"),
+        ],
+    )
+    def test_the_commonest_mistakes_are_answered_with_the_way_on(self, reason, way_on):
+        counts = Counts(0.001)
+        counts.set_one_aside("novels/a.txt", Unreadable(reason, 70_000_000))
+        with pytest.raises(CorpusError) as error:
+            counts.check_limit()
+        assert way_on in str(error.value)
+
     def test_a_hopeless_source_is_given_up_early(self):
         read_so_far = []
 

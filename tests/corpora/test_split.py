@@ -237,6 +237,18 @@ def test_an_empty_split_ends_with_what_to_do(tmp_path):
     assert not (tmp_path / "splits").exists()
 
 
+def test_an_empty_split_says_which_shares_to_change(tmp_path):
+    """`splits.train` is no key, and one large text file is one document."""
+    shards = write({"python": {"tiny": [essay(1)]}}, tmp_path)
+    with pytest.raises(SystemExit) as error:
+        run(shards, tmp_path, share=0.001)
+    assert "no document for validation" in str(error.value)
+    assert "A text file is one document: split it, or write JSON lines" in str(error.value)
+    assert "raise `splits.validation`" in str(error.value)
+    with pytest.raises(SystemExit, match=r"no document for train .* lower `splits.validation` and `splits.test`"):
+        run(shards, tmp_path, share=0.4999)
+
+
 def test_a_shard_may_be_empty(outcome, tmp_path):
     """All its documents may have been dropped, while those of the next file are kept."""
     rows, counts = run(write({**CORPORA, "german": {"hollow": []}}, tmp_path), tmp_path)

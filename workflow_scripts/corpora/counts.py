@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workflow_scripts.corpora.budget import key_of
+from workflow_scripts.corpora.containers import LARGEST_RECORD
 from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.languages import Measured
 from workflow_scripts.corpora.records import LeftOut, Unreadable
@@ -18,6 +19,11 @@ EARLY_RECORDS = 10_000
 HOLES = frozenset(("broken_record", "nul_bytes"))
 """Reasons of which one may hide many records: a part of a WARC file that is passed over (its bytes are
 compressed ones, about a third of what was lost), a lost block of a disk."""
+WAY_ON = {
+    "too_large": f"A record has at most {LARGEST_RECORD // 2**20} MiB: split it",
+    "invalid_utf8": "Text must be UTF-8 (`iconv -f latin1 -t utf8 OLD > NEW`, if it is Latin-1)",
+}
+"""What to do about the commonest reasons."""
 BROKEN_EXAMPLES = 100
 EXAMPLES = 3
 EXAMPLE_CHARACTERS = 300
@@ -79,7 +85,7 @@ class Counts:
         cause = f" ({first['cause']})" if first["cause"] else ""
         raise CorpusError(
             f"{first['id']}: {first['reason']}{cause} at byte {first['offset']:,}; {found} ({share:.2%}), and this is the first."
-            f" Correct the input, or let more than {self._limit:.2%} be set aside: `set_aside`"
+            f" {WAY_ON.get(first['reason'], 'Correct the input')}, or let more than {self._limit:.2%} be set aside: `set_aside`"
         )
 
     def leave_out(self, found: LeftOut) -> None:

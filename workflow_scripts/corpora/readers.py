@@ -29,7 +29,8 @@ def reader_of(source: PathSource, path: Path) -> Reader:
     suffix = "folder" if path.is_dir() else suffix_of(path)
     if suffix not in formats and not (source.kind == "files" and suffix not in NO_TEXT):
         known = ", ".join(sorted(filter(None, formats)))
-        raise CorpusError(f"{path}: kind {source.kind!r} reads {known}; found {suffix or 'no suffix'}. Correct `path`")
+        advice = "Correct `path`" + (", or write a table as CSV or JSON lines" if suffix == ".tsv" else "")
+        raise CorpusError(f"{path}: kind {source.kind!r} reads {known}; found {suffix or 'no suffix'}. {advice}")
     return partial(formats.get(suffix, _text_file), source=source)
 
 
@@ -74,7 +75,7 @@ def _answers(path: Path, source: PathSource) -> Iterator[Document]:
     return read_rows(path, fields, lambda row: "\n".join(str(row[part]) for part in parts if row[part]))
 
 
-NO_TEXT = ("folder", ".tar", ".zip")
+NO_TEXT = ("folder", ".tar", ".zip", ".tsv")
 """What the kind `files` does not take for one text."""
 JSON = (".jsonl", ".ndjson", ".json")
 WIKIMEDIA = {".xml": _xml, ".txt": _text_file, ".parquet": _text_rows} | dict.fromkeys(JSON, _text_rows)

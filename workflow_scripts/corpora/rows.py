@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,6 +24,11 @@ PARQUET_ROWS = 16
 """Rows that are decoded at once, at most."""
 ROOM_FOR_HEADERS = 1.01
 """A column takes some more than its values."""
+
+_HEAD = 1024
+_ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*(\{|$)")
+SHOWN = 200
+"""Characters of the keys of a row, in a message."""
 
 
 class Row(NamedTuple):
@@ -71,13 +78,27 @@ def texts_of(
             length = len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else row.bytes
             yield row.name, LeftOut(reason, length)
         elif not isinstance(text, str):
-            yield row.name, Unreadable(missing, row.bytes, row.offset)
+            yield row.name, Unreadable(missing, row.bytes, row.offset, _keys_of(row.values, fields))
         elif has_lone_surrogate(text):
             yield row.name, Unreadable("invalid_unicode", row.bytes, row.offset)
         elif len(text) > containers.LARGEST_RECORD:
             yield row.name, Unreadable("too_large", len(text), row.offset)
         else:
             yield _named(row.name, values), text_of(values)
+
+
+def _keys_of(values: Values, fields: Fields) -> str:
+    """The keys of a row that lacks that of the text, and the one of its longest text; nothing if it only has no text there."""
+    if any(name in values for name in fields["text"]):
+        return ""
+    texts = {name: len(value) for name, value in values.items() if isinstance(value, str)}
+    likely = f"; set `text: {_shown(max(texts, key=texts.get))}` (kind `files`)" if texts else ""
+    return f"it has [{_shown(', '.join(values))}]{likely}"
+
+
+def _shown(words: str) -> str:
+    words = words.encode("utf-8", "backslashreplace").decode()  # an escape of JSON may be half of a character
+    return words if len(words) <= SHOWN else f"{words[:SHOWN]}…"
 
 
 def _named(name: str, values: Values) -> str:
@@ -95,8 +116,13 @@ def _json_lines(path: Path, fields: Fields) -> Iterator[Row]:
         yield from json_lines(stream, path)
 
 
-def json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
-    """The rows of an open file; `path` stands in their names.  Raises CorpusError if it is cut off within its last line."""
+def json_lines(stream: BufferedReader, path: Path) -> Iterator[Row]:
+    """The rows of an open file; `path` stands in their names.
+
+    Raises CorpusError if it is one array of objects, or cut off within its last line.
+    """
+    if _ARRAY.match(stream.peek(_HEAD)[:_HEAD]):
+        raise CorpusError(f"{path}: byte 0: a JSON array; write one object a line (`jq -c '.[]'`)")
     for number, (offset, line) in enumerate(lines(stream), 1):
         if isinstance(line, Unreadable):
             yield Row(f"{path}:{number}", line, line.bytes, offset)

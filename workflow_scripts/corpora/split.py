@@ -88,9 +88,10 @@ def _counts_of(corpus: str, sums: np.ndarray) -> dict[str, Any]:
     counts = {"read": _count(total)}
     for code, name in enumerate(SPLITS):
         if not sums[code, 0]:
+            shares = "lower `splits.validation` and `splits.test`" if name == "train" else f"raise `splits.{name}`"
             raise CorpusError(
                 f"corpus {corpus}: no document for {name} ({total[0]} documents, {dropped} of them dropped); add sources "
-                f"or raise `splits.{name}`"
+                f"or {shares}. A text file is one document: split it, or write JSON lines"
             )
         counts[name] = _count(sums[code])
     reasons = dict.fromkeys(reason for _, reason in OUTCOMES[len(SPLITS) :])
