@@ -80,3 +80,26 @@ def test_anchors_may_be_used_twice(load):
     rows = 'a: &rows {kind: files, path: "a/*", text: body}\n    b: {<<: *rows, path: "b/*"}\n'
     sources = load(f"target: recipes\ncorpora:\n  recipes:\n    {rows}").corpora["recipes"]
     assert [(source.path, source.text) for source in sources.values()] == [("a/*", "body"), ("b/*", "body")]
+
+
+OTHER_SIZES = "model: {sizes: [{n_layer: 2, d_model: 16, n_head: 1}, {n_layer: 2, d_model: 40, n_head: 1}]}\n"
+
+
+def test_sizes_that_the_base_asks_for_are_named_all_at_once(message):
+    """Sweeps and grids that nobody wrote were refused, one after another."""
+    said = message(OTHER_SIZES)
+    assert "grids.1.sizes: '25k'; sweeps.0.sizes: '3k', '25k', '124k'; sweeps.1.sizes" in said
+    assert "not one of the sizes ['6k', '38k']" in said
+    assert "restate `grids`, and `sweeps` (`sweeps: []` for none)" in said
+
+
+def test_other_sizes_need_grids_and_sweeps_of_their_own(load):
+    """The example of CONTRIBUTING.md."""
+    text = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
+    example = text.split("    base: config/config.yaml\n", 1)[1].split("\n\n")[0]
+    experiment = load(
+        "\n".join(line[4:] for line in example.splitlines() if "experiment:" not in line and "title:" not in line)
+    )
+    assert list(experiment.shapes) == ["10k", "55k", "86k"]
+    assert not experiment.sweeps
+    assert {run.size for run in experiment.runs} == set(experiment.shapes)

@@ -278,7 +278,7 @@ def test_bytes_and_published_vocabularies_need_no_corpus():
             "sweeps.0.values: 0: values of weight_decay differ by factors",
         ),
         ({"constant": "dropout", "values": [0.5, 1]}, "sweeps.0.values: 1: Input should be less than 1"),
-        ({"sizes": ["5k"]}, "sweeps.0.sizes: '5k' is not one of the sizes"),
+        ({"sizes": ["5k"]}, "sweeps.0.sizes: '5k': not one of the sizes"),
     ],
 )
 def test_a_sweep_of_impossible_values_is_refused(sweep, message):

@@ -98,14 +98,17 @@ class Experiment(Strict):
         for name, sources in self.corpora.items():
             if not any(source.enabled for source in sources.values()):
                 raise ValueError(f"corpora.{name}: no source is enabled")
-        for index, grid in enumerate(self.grids):
-            for size in grid.sizes if grid.sizes != "all" else ():
-                if size not in sizes:
-                    raise ValueError(f"grids.{index}.sizes: {size!r} is not one of the sizes {sizes}")
-        for index, sweep in enumerate(self.sweeps):
-            for size in sweep.sizes:
-                if size not in sizes:
-                    raise ValueError(f"sweeps.{index}.sizes: {size!r} is not one of the sizes {sizes}")
+        unknown = [
+            f"{key}.{index}.sizes: {', '.join(map(repr, missing))}"
+            for key, parts in (("grids", self.grids), ("sweeps", self.sweeps))
+            for index, part in enumerate(parts)
+            if part.sizes != "all" and (missing := [size for size in part.sizes if size not in sizes])
+        ]
+        if unknown:
+            raise ValueError(
+                f"{'; '.join(unknown)}: not one of the sizes {sizes} of `model`. A list of a `base` is taken or replaced"
+                " whole: with other sizes restate `grids`, and `sweeps` (`sweeps: []` for none)"
+            )
         depth = min(shape.n_layer for shape in self.model.sizes)
         if self.trainable.startswith("last_blocks") and int(self.trainable.split(":")[1]) > depth:
             raise ValueError(f"trainable: {self.trainable!r} is more than the {depth} blocks of the smallest model")
