@@ -103,3 +103,32 @@ def test_other_sizes_need_grids_and_sweeps_of_their_own(load):
     assert list(experiment.shapes) == ["10k", "55k", "86k"]
     assert not experiment.sweeps
     assert {run.size for run in experiment.runs} == set(experiment.shapes)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "entries"),
+    [("{}", 257), ("{files: gpt2, vocab_size: 50257}", 50_257), ("{corpus: recipes, vocab_size: 512}", 512)],
+)
+def test_a_tokenizer_takes_nothing_from_the_bases(load, tokenizer, entries):
+    """`{}` is bytes, in a file with a base too: it was the base's."""
+    found = load(f"{RECIPES}tokenizer: {tokenizer}\n").tokenizer
+    assert found.vocab_size == entries
+    assert found.corpus == ("recipes" if "recipes" in tokenizer else None)
+
+
+def test_a_source_of_another_kind_takes_nothing_from_the_bases(load, message):
+    """It had `package` and `reader` of the base, which its kind does not know."""
+    news = "corpora:\n  english:\n    news: "
+    replaced = load(news + '{kind: files, path: "news/*"}\n').corpora["english"]
+    assert (replaced["news"].kind, replaced["news"].text) == ("files", "text")
+    assert replaced["wikipedia"].kind == "packages"
+    assert load(news + "{kind: packages, filters: {too_short: false}}\n").corpora["english"]["news"].reader == "news"
+    assert "unknown key 'pathh'" in message(news + "{kind: files, pathh: x}\n")
+
+
+def test_null_removes_a_source_or_a_corpus_of_the_base(load, message):
+    experiment = load(RECIPES + "  english: {news: null, gcide: null}\n  python: null\n")
+    assert list(experiment.corpora) == ["english", "recipes"]
+    assert list(experiment.corpora["english"]) == ["house_of_commons", "wikipedia", "wikibooks"]
+    assert "corpora.pyhton" in message(RECIPES + "  pyhton: null\n"), "no name of the base"
+    assert "target: 'python' is not one of the corpora" in message("corpora: {python: null}\n")

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 OWN = ("experiment", "title")
 """Keys that a file does not take from its base: results of two experiments must not share a place or a heading."""
+WHOLE = (("tokenizer",),)
+"""Places of mappings that are not merged: what they leave out has a meaning."""
 
 
 class ConfigurationError(ValueError):
@@ -54,7 +56,8 @@ def _refuse_keys_twice(node: yaml.Node, path: str | Path, place: tuple[Any, ...]
 
 def with_base(config: Any, name: str, below: tuple[str, ...] = ()) -> Any:
     """`config` on top of the file that its key `base` names, relative to the repository's root: mappings are merged
-    key by key, anything else takes the place of what the base has.  `name` is the file, for messages, and `below` the
+    key by key, anything else takes the place of what the base has; so do a tokenizer and a source of another kind.  Of
+    corpora and their sources, null removes the base's.  `name` is the file, for messages, and `below` the
     files it is a base of.
 
     Raises ConfigurationError if the base cannot be read, or leads back to where it came from.
@@ -74,10 +77,22 @@ def with_base(config: Any, name: str, below: tuple[str, ...] = ()) -> Any:
     return _merged(held, {key: value for key, value in config.items() if key != "base"})
 
 
-def _merged(below: Any, above: Any) -> Any:
+def _merged(below: Any, above: Any, place: tuple[str, ...] = ()) -> Any:
+    """`above` on top of `below`, which both stand under the keys of `place`."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    return below | {key: _merged(below[key], value) if key in below else value for key, value in above.items()}
+    if place in WHOLE or _is_another_source(below, above, place):
+        return above
+    merged = below | {
+        key: _merged(below[key], value, (*place, key)) if key in below else value for key, value in above.items()
+    }
+    holds_sources = place[:1] == ("corpora",) and len(place) <= 2
+    return {key: value for key, value in merged.items() if not (holds_sources and value is None and key in below)}
+
+
+def _is_another_source(below: dict[str, Any], above: dict[str, Any], place: tuple[str, ...]) -> bool:
+    is_source = place[:1] == ("corpora",) and len(place) == 3
+    return is_source and above.get("kind", below.get("kind")) != below.get("kind")
 
 
 def explain(error: ValidationError, name: str) -> str:
