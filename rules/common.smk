@@ -201,11 +201,11 @@ def shards_of_source(corpus, name):
         except CorpusError as error:
             raise WorkflowError(f"{key}.path: {error}") from None
         if not found and source.kind != "hub":
-            MISSING.append(f"{key}.path: no file matches {source.path!r}")
+            MISSING.append(f"{key}.path: {source.why_no_files}")
             return {"missing": []}
         if source.kind == "hub":
             return {"hub": found}
-        return shards_of(found, source.path)
+        return shards_of(found, source.pattern)
     if source.package not in PINS:
         raise WorkflowError(
             f"{key}.package: {source.package!r} is not one of config/packages.txt: {', '.join(sorted(PINS))}"

@@ -5,6 +5,7 @@ import yaml
 
 from tests.corpora.dumps import FORMATS, source
 from workflow_scripts.corpora.readers import FORMATS as KINDS
+from workflow_scripts.corpora.shards import shards_of
 from workflow_scripts.experiment import ConfigurationError, Experiment
 
 
@@ -75,3 +76,28 @@ def test_a_glob_finds_files_and_for_code_folders(tmp_path):
     ]
     assert source("github", path=f"{tmp_path}/*").inputs() == [f"{tmp_path}/a", f"{tmp_path}/c.zip"]
     assert source("github", path=f"{tmp_path}/**").inputs() == [f"{tmp_path}/"]
+
+
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
+    """It exists, and no file matched it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own").mkdir()
+    for name in ("a.txt", "b.py"):
+        (tmp_path / "own" / name).write_bytes(b"")
+    files = source("files", path="~/own/*.txt")
+    assert files.inputs() == [f"{tmp_path}/own/a.txt"]
+    assert list(shards_of(files.inputs(), files.pattern)) == ["a"]
+    assert source("github", path="~/own").inputs() == [f"{tmp_path}/own"]
+
+
+def test_a_path_without_files_says_whether_it_is_a_folder(tmp_path):
+    (tmp_path / "txt" / "more").mkdir(parents=True)
+    folder = f"{tmp_path}/txt"
+    assert (
+        source("files", path=folder).why_no_files
+        == f"no file, but a folder matches {folder!r}; write {folder}/* or {folder}/**/*.txt"
+    )
+    assert source("files", path=f"{folder}/").why_no_files.endswith(f"write {folder}/* or {folder}/**/*.txt")
+    assert source("files", path=f"{folder}/*.md").why_no_files == f"no file matches '{folder}/*.md'"
+    only_folders = source("files", path=f"{folder}/*").why_no_files
+    assert only_folders.endswith(f"write {folder}/*/* or {folder}/*/**/*.txt")

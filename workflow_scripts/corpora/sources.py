@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from resiliparse.parse.lang import supported_langs
 
 from workflow_scripts.corpora.filters import NAMES, filters_of
 from workflow_scripts.strict import Strict
-
-
-def _whole(value: Any) -> Any:
-    """`2e9` is a text in YAML 1.1 and a float in YAML 1.2; both are the number."""
-    try:
-        number = float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-    return int(number) if isinstance(number, float) and number.is_integer() else value
-
+from workflow_scripts.whole import Count
 
 CODE_READERS = ("python", "cpp", "cuda", "javascript", "typescript")
 """Readers of packages (`packages.py`) whose documents are files of code."""
@@ -32,7 +24,7 @@ class AnySource(Strict):
 
     filters: dict[str, bool] = Field(default_factory=dict)
     """Filters to switch on or off, beside those that are on for the kind (`filters.DEFAULTS`)."""
-    characters: Annotated[int, BeforeValidator(_whole), Field(gt=0)] | None = None
+    characters: Count | None = None
     """A uniform sample of whole documents, as many as fit in so many clean characters (`sample`)."""
     seed: int = Field(0, ge=0, lt=2**64)
     """Of the sample."""
@@ -125,11 +117,23 @@ class PathSource(ReadSource):
     """Files as their makers publish them: which formats a kind reads is in docs/corpora.md."""
 
     path: str
-    """A path or glob, relative to the repository's root or absolute."""
+    """A path or glob, relative to the repository's root, to `~`, or absolute."""
+
+    @property
+    def pattern(self) -> str:
+        return os.path.expanduser(self.path)
 
     def inputs(self) -> list[str]:
         """The files that `path` matches, by name."""
-        return [found for found in sorted(glob(self.path, recursive=True)) if not Path(found).is_dir()]
+        return [found for found in sorted(glob(self.pattern, recursive=True)) if not Path(found).is_dir()]
+
+    @property
+    def why_no_files(self) -> str:
+        """What to say where there are no inputs."""
+        if not glob(self.pattern, recursive=True):
+            return f"no file matches {self.path!r}"
+        folder = self.path.rstrip("/")
+        return f"no file, but a folder matches {self.path!r}; write {folder}/* or {folder}/**/*.txt"
 
 
 class DumpSource(PathSource):
@@ -159,7 +163,7 @@ class GithubSource(PathSource):
 
     def inputs(self) -> list[str]:
         """The files and folders that `path` matches, without what lies in a folder that it matches too."""
-        found = sorted(glob(self.path, recursive=True))
+        found = sorted(glob(self.pattern, recursive=True))
         folders = {Path(path) for path in found if Path(path).is_dir()}
         return [path for path in found if folders.isdisjoint(Path(path).parents)]
 
