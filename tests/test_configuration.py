@@ -132,3 +132,48 @@ def test_null_removes_a_source_or_a_corpus_of_the_base(load, message):
     assert list(experiment.corpora["english"]) == ["house_of_commons", "wikipedia", "wikibooks"]
     assert "corpora.pyhton" in message(RECIPES + "  pyhton: null\n"), "no name of the base"
     assert "target: 'python' is not one of the corpora" in message("corpora: {python: null}\n")
+
+
+def test_a_wrong_item_is_one_line_in_words(message):
+    """A second one said that the list had no item; a tuple is no word of YAML."""
+    said = message("model: {sizes: [{n_layer: 2, d_model: 12, n_head: 5}]}\n")
+    assert "model.sizes.0: d_model 12 is not divisible by n_head 5" in said
+    assert len(said.splitlines()) == 2
+    assert "seeds: Input should be a list (found 3)" in message("seeds: 3\n")
+    assert "seeds: List should have at least 1 item" in message("seeds: []\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "place", "name"),
+    [
+        ("corpora: {my-recipes: {mine: {kind: files, path: x}}}\n", "corpora.my-recipes", "my-recipes"),
+        ("corpora: {recipes: {Mine: {kind: files, path: x}}}\n", "corpora.recipes.Mine", "Mine"),
+        ("target: Python\n", "target", "Python"),
+        ("mixtures: {a b: {english: 1, python: 1}}\n", "mixtures.a b", "a b"),
+    ],
+)
+def test_a_name_is_told_which_characters_it_may_have(message, more, place, name):
+    """A regular expression was shown."""
+    words = "a name has small letters, digits and _, and begins with a letter or digit"
+    assert f"\n  {place}: {words} (found {name!r})" in message(more)
+
+
+@pytest.mark.parametrize("count", ["5e6", "5.0e6", "5_000_000"])
+def test_counts_are_numbers_however_they_are_written(load, count):
+    """`5e6` is a text in YAML 1.1; budgets of sources took it, and nothing else did."""
+    evaluation = f"evaluation: {{stop_tokens: {count}, validation_tokens: {count}, test_tokens: {count}}}"
+    grids = f"grids: [{{unit: excerpt, finetune: [{count}], scratch: [1e3, {count}, 1e7]}}]"
+    fit = f"fit: {{d_f: [1e3, {count}]}}"
+    experiment = load(f"pretrain: {{tokens: {count}}}\n{evaluation}\n{grids}\nsweeps: []\n{fit}\n")
+    assert (
+        experiment.pretrain.tokens
+        == experiment.evaluation.test_tokens
+        == experiment.evaluation.stop_tokens
+        == 5_000_000
+    )
+    assert experiment.grids[0].scratch == (1_000, 5_000_000, 10_000_000)
+    assert experiment.fit.d_f == (1_000, 5_000_000)
+
+
+def test_a_count_that_is_not_whole_is_refused(message):
+    assert "pretrain.tokens: Input should be a valid integer" in message("pretrain: {tokens: 5.5}\n")

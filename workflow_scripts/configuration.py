@@ -97,13 +97,18 @@ def _is_another_source(below: dict[str, Any], above: dict[str, Any], place: tupl
 
 def explain(error: ValidationError, name: str) -> str:
     """One line a problem: the key, the value found, what is allowed."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        place = problem["loc"]
+    lines, problems = [], error.errors(include_url=False)
+    parents = {problem["loc"][:end] for problem in problems for end in range(len(problem["loc"]))}
+    for problem in problems:
+        if problem["loc"] in parents:  # a list without its wrong items is too short as well
+            continue
+        place = tuple(part for part in problem["loc"] if part != "[key]")
         if place[:1] == ("corpora",):
             place = place[:3] + place[4:]  # the fourth is the kind of the source
         key = ".".join(map(str, place)) or "(top level)"
-        message = problem["msg"].removeprefix("Value error, ")
+        message = (
+            problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list").replace("Tuple", "List")
+        )
         if problem["type"] == "extra_forbidden":
             message = "unknown key"
         found = problem["input"]

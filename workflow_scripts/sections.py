@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workflow_scripts.strict import Strict
 from workflow_scripts.training.shape import ModelShape
+from workflow_scripts.whole import Count
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Characters = Annotated[int, Field(gt=0)]
+
+def _named(name: str) -> str:
+    if not re.fullmatch("[a-z0-9][a-z0-9_]*", name):
+        raise ValueError("a name has small letters, digits and _, and begins with a letter or digit")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_named)]
+Characters = Count
 Weight = Annotated[float, Field(gt=0)]
 
 
@@ -86,7 +95,7 @@ class Model(Strict):
 class Pretrain(Strict):
     """One P for all sizes: one pass over `tokens` tokens of each source."""
 
-    tokens: int = Field(gt=0)
+    tokens: Count
     sources: tuple[str, ...] = Field(min_length=1)
     """Corpora or mixtures."""
 
@@ -112,9 +121,9 @@ class Grid(Strict):
 class Evaluation(Strict):
     """Held-out tokens: few while training decides when to stop, all of them once at the end."""
 
-    stop_tokens: int = Field(gt=0)
-    validation_tokens: int = Field(gt=0)
-    test_tokens: int = Field(gt=0)
+    stop_tokens: Count
+    validation_tokens: Count
+    test_tokens: Count
 
 
 FEWEST_DRAWS = 100
