@@ -117,7 +117,7 @@ class PathSource(ReadSource):
     """Files as their makers publish them: which formats a kind reads is in docs/corpora.md."""
 
     path: str
-    """A path or glob, relative to the repository's root, to `~`, or absolute."""
+    """A path or glob, relative to the repository's root, below `~`, or absolute."""
 
     @property
     def pattern(self) -> str:
