@@ -145,8 +145,17 @@ def fit_runs(runs: pd.DataFrame, fit: Fit, unit: str | None = None) -> Fitted:
     bits = _bits(runs[runs.arm.isin(READ)])
     without_bits = (int((~(bits > 0)).sum()) if (bits > 0).any() else 0, len(bits))
     return Fitted(
-        *(main, cells, table, laws, with_p, without_law, without_p, set_aside),
-        *(without_curve, bytes_per_token, without_bits),
+        main,
+        cells,
+        table,
+        laws,
+        with_p,
+        without_law,
+        without_p,
+        set_aside,
+        without_curve,
+        bytes_per_token,
+        without_bits,
     )
 
 

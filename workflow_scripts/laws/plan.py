@@ -106,6 +106,8 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
     if noise_known(forecast.law):
         own = [noise["nats_per_token"][name] for name in ("pretrain", "prefix", "finetune_run")]
         run, held = f"about {math.hypot(*own):.3f} nats", f"{inside} lie inside"
+        if noise["at_characters"]:
+            run += f" at {noise['at_characters']:,.0f} characters"
     lacks = [
         f"One trained model differs from these means by {run} (seed, set and pre-training).",
         "Whether the law and the curves keep their form beyond the measured sizes and data sizes.",
