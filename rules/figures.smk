@@ -2,7 +2,12 @@
 from workflow_scripts.figures import FIGURES
 
 LAWS = [f"{RESULTS}/laws/{file}" for file in ("runs.parquet", *LAW_TABLES.values())]
-SWEEPS = Path(f"{RESULTS}/laws/sweeps.json")  # of `snakemake sweeps`, if it was asked for
+
+
+def of_sweeps(wildcards):
+    """What the report says of the sweeps' effect, if they were made or are asked for now."""
+    made = Path(rules.judge_sweeps.output[0]).exists()
+    return rules.transfer_at_optima.output if made or asked_for_sweeps() else []
 
 
 rule figure:
@@ -72,6 +77,7 @@ rule report:
         rules.scaling.output,
         rules.coefficients.output,
         expand(f"{RESULTS}/figures/{{figure}}.{{suffix}}", figure=FIGURES, suffix=["svg", "png"]),
+        of_sweeps,
         [] if EXPERIMENT.simulated else [rules.split.output.counts, rules.corpora_report.output],
         [f"{RESULTS}/corpora/{corpus}/{name}.json" for corpus, name in SHARDS],
         [f"{RESULTS}/tokens/{folder}/manifest.json" for folder in TOKENS],
@@ -92,7 +98,6 @@ rule report:
     params:
         experiment=EXPERIMENT.model_dump_json(),
         results=subpath(output[0], parent=True),
-        sweeps=SWEEPS.stat().st_mtime_ns if SWEEPS.exists() else "",
         code=code_hash("workflow_scripts.figures.report"),
     shell:
         "python -m workflow_scripts.figures.report --experiment {params.experiment:q} --laws {params.results}/laws"

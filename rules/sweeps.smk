@@ -1,4 +1,15 @@
 # What other values of the recipe's constants would have changed: training, verdict and figure. `snakemake sweeps`
+# They need no law, so that a recipe can be judged before the grid is paid for; what the law adds comes with the report.
+
+
+def swept(wildcards):
+    """The jobs of the sweeps.  Ends with a message if there are none."""
+    if not SWEEP_JOBS:
+        sys.exit(
+            f"{EXPERIMENT.experiment} sweeps nothing: say in its configuration, under the key `sweeps:`, which constant is"
+            " to have which values, at which sizes and characters, as config/config.yaml does"
+        )
+    return [f"{RESULTS}/training/{job}.json" for job in SWEEP_JOBS]
 
 
 use rule scratch as swept_scratch with:
@@ -29,9 +40,7 @@ use rule finetune as swept_finetune with:
 
 rule judge_sweeps:
     input:
-        [f"{RESULTS}/training/{job}.json" for job in SWEEP_JOBS],
-        cells=f"{RESULTS}/laws/effective_data.parquet",
-        curves=f"{RESULTS}/laws/scratch_curves.parquet",
+        swept,
     output:
         f"{RESULTS}/laws/sweeps.json",
     log:
@@ -44,11 +53,10 @@ rule judge_sweeps:
     params:
         experiment=EXPERIMENT.model_dump_json(),
         training=lambda wildcards, resources: f"{RESULTS}/training",
-        laws=subpath(input.cells, parent=True),
         code=code_hash("workflow_scripts.laws.sweeps"),
     shell:
         "python -m workflow_scripts.laws.sweeps --experiment {params.experiment:q} --training {params.training}"
-        " --laws {params.laws} --out {output} 2>&1 | tee {log} >&2"
+        " --out {output} 2>&1 | tee {log} >&2"
 
 
 rule draw_sweeps:
@@ -75,3 +83,37 @@ rule sweeps:
     input:
         f"{RESULTS}/laws/sweeps.json",
         f"{RESULTS}/figures/sweeps.svg",
+
+
+def asked_for_sweeps():
+    return not {"sweeps", *rules.sweeps.input}.isdisjoint(workflow.dag_settings.targets)
+
+
+def verdict_at_hand(wildcards):
+    """The verdict of the sweeps.  One that nobody asks for is taken as it is, by a path that no rule makes: the report trains
+    nothing for it."""
+    verdict = Path(rules.judge_sweeps.output[0])
+    return str(verdict if asked_for_sweeps() else verdict.absolute())
+
+
+rule transfer_at_optima:
+    input:
+        sweeps=verdict_at_hand,
+        cells=f"{RESULTS}/laws/effective_data.parquet",
+        curves=f"{RESULTS}/laws/scratch_curves.parquet",
+    output:
+        f"{RESULTS}/laws/transfer_at_optima.json",
+    log:
+        f"{RESULTS}/logs/laws/transfer_at_optima.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=tries(1000),
+        runtime=tries(10),
+    params:
+        laws=subpath(input.cells, parent=True),
+        unit=EXPERIMENT.grids[0].unit,
+        code=code_hash("workflow_scripts.laws.transfer_at_optima"),
+    shell:
+        "python -m workflow_scripts.laws.transfer_at_optima --sweeps {input.sweeps} --laws {params.laws}"
+        " --unit {params.unit} --out {output} 2>&1 | tee {log} >&2"

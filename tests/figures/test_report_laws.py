@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -233,8 +232,9 @@ def with_sweeps(laws_folder: Path, tmp_path: Path) -> Path:
     folder = copied(laws_folder, tmp_path / "laws")
     runs = pd.concat([swept(1.0, "scratch"), swept(9.0, "finetune"), swept(0.9, "scratch", "weight_decay")])
     place = {"constant": "learning_rate", "source": "english", "size": "25k", "d_chars": 6_000}
-    sweeps = {"simulated": False, "cells": judge(runs), "transfer": [{**place, "d_e": 12_000.0, "d_t_ratio": 1.37}]}
-    (folder / "sweeps.json").write_text(json.dumps(sweeps))
+    at_optima = {"same_runs": True, "transfer": [{**place, "d_e": 12_000.0, "d_t_ratio": 1.37}]}
+    for name, made in (("sweeps", {"cells": judge(runs)}), ("transfer_at_optima", at_optima)):
+        (folder / f"{name}.json").write_text(json.dumps({"simulated": False} | made))
     return folder
 
 
@@ -259,9 +259,9 @@ def test_a_report_says_what_the_sweeps_found(make_report: Report, with_sweeps: P
 
 def test_a_ratio_to_a_loss_by_pretraining_is_not_told(make_report: Report, with_sweeps: Path) -> None:
     """It read backwards: D_T from -4 to -2 million characters was `0.5`, as if transfer were halved."""
-    sweeps = json.loads((with_sweeps / "sweeps.json").read_text())
-    sweeps["transfer"][0]["d_t_ratio"] = None
-    (with_sweeps / "sweeps.json").write_text(json.dumps(sweeps))
+    at_optima = json.loads((with_sweeps / "transfer_at_optima.json").read_text())
+    at_optima["transfer"][0]["d_t_ratio"] = None
+    (with_sweeps / "transfer_at_optima.json").write_text(json.dumps(at_optima))
     html = make_report(with_sweeps)
     (tuned,) = [row for row in rows_of(html) if len(row) == 10 and row[1] == "fine-tuning from English"]
     assert tuned[8] == "none, DT ≤ 0"
@@ -270,8 +270,9 @@ def test_a_ratio_to_a_loss_by_pretraining_is_not_told(make_report: Report, with_
 
 def test_a_cell_of_a_sweep_without_the_recipes_own_value_is_unknown(with_sweeps: Path, experiment: dict) -> None:
     runs = swept(0.1, "finetune").assign(test_loss=lambda table: table["test_loss"].mask(table["value"] == OWN))
-    sweeps = {"simulated": False, "cells": judge(runs), "transfer": []}
+    sweeps = {"simulated": False, "cells": judge(runs)}
     (with_sweeps / "sweeps.json").write_text(json.dumps(sweeps))
+    (with_sweeps / "transfer_at_optima.json").unlink()
     laws = Laws(with_sweeps)
     (row,) = report_sweeps.section(laws, Experiment.parse(experiment, "here"))["rows"]
     assert row[4:] == ["0.00400", "≤ 0.00100", "unknown", "unknown", "unknown", "0.00400"]
@@ -286,8 +287,9 @@ def test_sweeps_that_are_missing_or_out_of_date_are_said(
     assert "Not measured: <code>snakemake sweeps</code> does it." in html
     without = report_sweeps.section(Laws(with_sweeps), Experiment.parse(experiment | {"sweeps": []}, "here"))
     assert without["caution"] is None
-    os.utime(with_sweeps / "sweeps.json", (0, 0))
-    assert "older than the effective data: <code>snakemake sweeps</code> makes them again" in make_report(with_sweeps)
+    other = {"simulated": False, "same_runs": False, "transfer": []}
+    (with_sweeps / "transfer_at_optima.json").write_text(json.dumps(other))
+    assert "of other runs than the law: <code>snakemake sweeps</code> makes them again" in make_report(with_sweeps)
     (with_sweeps / "sweeps.json").unlink()
     without = report_sweeps.section(Laws(with_sweeps), Experiment.parse(experiment | {"sweeps": []}, "here"))
     assert without["caution"] == "Not measured: the configuration names no sweeps."

@@ -12,6 +12,7 @@ import yaml
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.figures.sweeps import draw
 from workflow_scripts.files import read_json, write_json
+from workflow_scripts.laws import transfer_at_optima
 from workflow_scripts.laws.sweeps import effect_on_transfer, judge, main
 
 FACTORS = [0.25, 0.5, 1, 2, 4]
@@ -29,7 +30,7 @@ INSIDE, BEYOND = 1.2, 0.02
 
 @pytest.fixture
 def judged(tmp_path: Path) -> Callable[[float, float], dict]:
-    """The verdict on sweeps whose losses have their minimum at a planted factor in either arm."""
+    """The verdict on sweeps whose losses have their minimum at a planted factor in either arm, and the effect on D_T."""
 
     def make(scratch: float, finetune: float, *sweeps: dict) -> dict:
         config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
@@ -40,15 +41,18 @@ def judged(tmp_path: Path) -> Callable[[float, float], dict]:
             loss = 3.0 + 0.05 * np.log(run.value / OWN / optimum) ** 2 + 0.01 * run.seed
             record = {"identity": {"specification": {}}, "outcome": {"test_loss": loss}}
             write_json(tmp_path / "training" / run.folder / "run.json", record)
-        d = np.geomspace(6_000, 245_000, 8)
+        d = np.geomspace(7_000, 245_000, 8)
         curve = pd.DataFrame({"unit": "excerpt", "n_params": 24_576, "d": d, "loss": 5 - 0.3 * np.log(d)})
         cells = [{"d_f": 6_000, "d_e": 12_000.0}, {"d_f": 44_000, "d_e": 60_000.0}]
         place = {"source": "english", "unit": "excerpt", "size": "25k", "n_params": 24_576}
+        place["test_loss"] = 3.0 + 0.05 * np.log(finetune) ** 2 + 0.005  # of the same runs: the mean of both seeds
         curve.to_parquet(tmp_path / "scratch_curves.parquet")
         pd.DataFrame([place | cell for cell in cells]).to_parquet(tmp_path / "effective_data.parquet")
-        folders = ["--training", str(tmp_path / "training"), "--laws", str(tmp_path)]
-        main(["--experiment", json.dumps(config), *folders, "--out", str(tmp_path / "sweeps.json")])
-        return read_json(tmp_path / "sweeps.json")
+        sweeps, at_optima = str(tmp_path / "sweeps.json"), str(tmp_path / "transfer_at_optima.json")
+        main(["--experiment", json.dumps(config), "--training", str(tmp_path / "training"), "--out", sweeps])
+        law = ["--laws", str(tmp_path), "--unit", "excerpt"]
+        transfer_at_optima.main(["--sweeps", sweeps, *law, "--out", at_optima])
+        return read_json(sweeps) | read_json(at_optima)
 
     return make
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_scripts.laws.sweeps import effect_on_transfer, judge, parabola_minimum
+from workflow_scripts.laws.transfer_at_optima import of_the_same_runs
 
 RATES = [0.001, 0.002, 0.004, 0.008, 0.016]
 OWN = 0.004
@@ -124,3 +125,16 @@ def test_a_cell_without_a_run_that_ended_well_is_named():
         SystemExit, match="sweep of constant learning_rate, arm scratch, size 25k, .* a run failed at every"
     ):
         judge(swept(1.0).assign(test_loss=np.nan))
+
+
+def test_a_law_of_other_runs_than_the_sweeps_is_told_by_its_losses():
+    """They are made apart, the law perhaps after a change of the recipe."""
+    cells = judge(pd.concat([swept(1.0), swept(1.0, arm="finetune", level=2.9)]))
+    own = {cell["arm"]: cell["losses"][f"{OWN:g}"] for cell in cells}
+    place = {"unit": "excerpt", "size": "25k", "n_params": 24_576}
+    curves = pd.DataFrame([place | {"d": d, "loss": loss} for d, loss in ((6_000, own["scratch"]), (9_000, 2.0))])
+    effective = pd.DataFrame([place | {"source": "e", "d_f": 6_000, "test_loss": own["finetune"]}])
+    assert of_the_same_runs(cells, effective, curves, "excerpt")
+    assert not of_the_same_runs(cells, effective.assign(test_loss=2.8), curves, "excerpt")
+    assert not of_the_same_runs(cells, effective, curves.assign(loss=2.8), "excerpt")
+    assert of_the_same_runs(cells, effective.assign(d_f=7_000), curves.assign(unit="document"), "excerpt"), "none in common"

@@ -35,7 +35,7 @@ NOTE = (
 
 
 def section(laws: Laws, experiment: Experiment) -> dict[str, Any]:
-    """A table, what its columns mean, and why it is missing or may be of earlier runs (None if neither)."""
+    """A table, what its columns mean, and why it is missing or of earlier runs (None if neither)."""
     return {"head": HEAD, "rows": _rows(laws), "note": NOTE, "caution": _caution(laws, experiment)}
 
 
@@ -44,17 +44,16 @@ def _caution(laws: Laws, experiment: Experiment) -> str | None:
     if laws.sweeps is None:
         why = command + " does it" if experiment.sweeps else "the configuration names no sweeps"
         return "Not measured: " + why + "."
-    judged, read = ((laws.folder / name).stat().st_mtime for name in ("sweeps.json", "effective_data.parquet"))
-    return (
-        "These verdicts are older than the effective data: " + command + " makes them again." if judged < read else None
-    )
+    if laws.at_optima is not None and not laws.at_optima["same_runs"]:
+        return "These verdicts are of other runs than the law: " + command + " makes them again."
+    return None
 
 
 def _rows(laws: Laws) -> Rows:
     """A row a cell that was swept; none if nothing was."""
     if laws.sweeps is None:
         return []
-    moved = {_place(one): one["d_t_ratio"] for one in laws.sweeps["transfer"]}
+    moved = {_place(one): one["d_t_ratio"] for one in (laws.at_optima or {"transfer": []})["transfer"]}
     return [
         [
             _words(cell["constant"]),

@@ -145,6 +145,12 @@ class Laws:
         return read_document(path) if path.is_file() else None
 
     @cached_property
+    def at_optima(self) -> dict[str, Any] | None:
+        """What D_T would be at the optima that the sweeps found (`laws.transfer_at_optima`); None where there is none."""
+        path = self.folder / "transfer_at_optima.json"
+        return read_document(path) if path.is_file() else None
+
+    @cached_property
     def sanity(self) -> dict[str, Any]:
         return read_document(self.folder / "sanity.json")
 

@@ -1,6 +1,7 @@
-"""Step `sweeps`: what a constant of the recipe leaves on the table in each arm, and what that does to D_T.
+"""Step `sweeps`: what a constant of the recipe leaves on the table in each arm; what that does to D_T is the next step's,
+`transfer_at_optima`, which needs the law.
 
-python -m workflow_scripts.laws.sweeps --experiment JSON --training E/training --laws E/laws --out E/laws/sweeps.json
+python -m workflow_scripts.laws.sweeps --experiment JSON --training E/training --out E/laws/sweeps.json
 
 Seeds are paired: the losses at two values of the constant share data and initial weights, so their difference is known
 much better than each of them.
@@ -167,15 +168,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", required=True, type=json.loads, help="configuration, as JSON")
     parser.add_argument("--training", required=True, type=Path)
-    parser.add_argument("--laws", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
     experiment = Experiment.parse(arguments.experiment, "--experiment")
     cells = judge(read_runs(experiment, arguments.training))
-    effective = pd.read_parquet(arguments.laws / "effective_data.parquet")
-    curves = pd.read_parquet(arguments.laws / "scratch_curves.parquet")
-    transfer = effect_on_transfer(cells, effective, curves, experiment.grids[0].unit)
-    write_json(arguments.out, {"simulated": experiment.simulated is not None, "cells": cells, "transfer": transfer})
+    write_json(arguments.out, {"simulated": experiment.simulated is not None, "cells": cells})
 
 
 if __name__ == "__main__":
