@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json, write_json
-from workflow_scripts.tokens.capacity import main
+from workflow_scripts.tokens.capacity import main, shortages
 from workflow_scripts.training.data import Batches
 from workflow_scripts.training.loop import Task
 
@@ -41,6 +41,22 @@ def test_every_shortage_is_named_with_what_to_do(asked):
     assert "the train split of python holds 60,000 characters; the configuration asks for 60,001" in str(refused.value)
     assert "the test split of python holds 500 tokens; the configuration asks for 501" in str(refused.value)
     assert "Add sources to the corpus, or ask for less" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "split", "needs", "keys"),
+    [
+        ("python", "train", {"characters": 60_001}, "grids.*.scratch, grids.*.finetune or sweeps.*.characters"),
+        ("python", "validation", {"tokens": 501}, "evaluation.validation_tokens or evaluation.stop_tokens"),
+        ("english", "train", {"tokens": 40_001}, "pretrain.tokens"),
+        ("english", "test", {"tokens": 501}, "evaluation.test_tokens"),
+    ],
+)
+def test_each_shortage_names_the_key_that_asks_for_it(tmp_path, corpus, split, needs, keys):
+    """Four keys at the end of all lines left a newcomer to guess which of them belongs to which line."""
+    write_json(tmp_path / corpus / "manifest.json", {"splits": HELD | {"validation": HELD["test"]}})
+    (line,) = shortages({corpus: {split: needs}}, tmp_path)
+    assert line.endswith(f"({keys})")
 
 
 @pytest.mark.parametrize("characters", [1, 6, 192])

@@ -14,6 +14,14 @@ from typing import Any
 
 from workflow_scripts.files import read_json, write_json
 
+KEYS = {
+    ("train", "characters"): "grids.*.scratch, grids.*.finetune or sweeps.*.characters",
+    ("train", "tokens"): "pretrain.tokens",
+    ("validation", "tokens"): "evaluation.validation_tokens or evaluation.stop_tokens",
+    ("test", "tokens"): "evaluation.test_tokens",
+}
+"""What of the configuration asks for how much of a split."""
+
 
 def shortages(needs: Mapping[str, Mapping[str, Mapping[str, int]]], tokens: Path) -> list[str]:
     """One sentence for each need that a corpus does not meet; `needs` is corpus -> split -> unit -> count, where the
@@ -26,7 +34,7 @@ def shortages(needs: Mapping[str, Mapping[str, Mapping[str, int]]], tokens: Path
                 if held[split][unit] < count:
                     found.append(
                         f"the {split} split of {corpus} holds {held[split][unit]:,} {unit}; "
-                        f"the configuration asks for {count:,}"
+                        f"the configuration asks for {count:,} ({KEYS[split, unit]})"
                     )
     return found
 
@@ -62,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     found = shortages(arguments.needs, arguments.tokens)
     if found:
         found.append(
-            "Add sources to the corpus, or ask for less (the keys splits, evaluation, pretrain.tokens and grids)."
+            "Add sources to the corpus, or ask for less by these keys; `splits` says how much of it is held out."
         )
     found += unfilled(arguments.smallest, arguments.tokens)
     if found:
