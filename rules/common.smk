@@ -185,6 +185,33 @@ def identity_of(pattern):
     return identity
 
 
+def swept_jobs(wildcards):
+    """The jobs of the sweeps.  Ends with a message if there are none."""
+    if not SWEEP_JOBS:
+        sys.exit(
+            f"{EXPERIMENT.experiment} sweeps nothing: say in its configuration, under the key `sweeps:`, which constant is"
+            " to have which values, at which sizes and characters, as config/config.yaml does"
+        )
+    return [f"{RESULTS}/training/{job}.json" for job in SWEEP_JOBS]
+
+
+def asked_for_sweeps():
+    return not {"sweeps", *rules.sweeps.input}.isdisjoint(workflow.dag_settings.targets)
+
+
+def verdict_at_hand(wildcards):
+    """The verdict of the sweeps.  One that nobody asks for is taken as it is, by its absolute path, which no rule makes, so that
+    the report trains nothing for it."""
+    verdict = Path(rules.judge_sweeps.output[0])
+    return str(verdict if asked_for_sweeps() else verdict.absolute())
+
+
+def of_sweeps(wildcards):
+    """What the report says of the sweeps' effect, if they were made or are asked for now."""
+    made = Path(rules.judge_sweeps.output[0]).exists()
+    return rules.transfer_at_optima.output if made or asked_for_sweeps() else []
+
+
 # Every source in use: (corpus, source) -> its shards, each with the files it is read from. Simulated runs read none.
 CORPORA, TOKENS = ([], []) if EXPERIMENT.simulated else (EXPERIMENT.used_corpora, EXPERIMENT.token_folders)
 SHARDS = {}

@@ -4,12 +4,6 @@ from workflow_scripts.figures import FIGURES
 LAWS = [f"{RESULTS}/laws/{file}" for file in ("runs.parquet", *LAW_TABLES.values())]
 
 
-def of_sweeps(wildcards):
-    """What the report says of the sweeps' effect, if they were made or are asked for now."""
-    made = Path(rules.judge_sweeps.output[0]).exists()
-    return rules.transfer_at_optima.output if made or asked_for_sweeps() else []
-
-
 rule figure:
     input:
         LAWS,

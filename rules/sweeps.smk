@@ -2,16 +2,6 @@
 # They need no law, so that a recipe can be judged before the grid is paid for; what the law adds comes with the report.
 
 
-def swept(wildcards):
-    """The jobs of the sweeps.  Ends with a message if there are none."""
-    if not SWEEP_JOBS:
-        sys.exit(
-            f"{EXPERIMENT.experiment} sweeps nothing: say in its configuration, under the key `sweeps:`, which constant is"
-            " to have which values, at which sizes and characters, as config/config.yaml does"
-        )
-    return [f"{RESULTS}/training/{job}.json" for job in SWEEP_JOBS]
-
-
 use rule scratch as swept_scratch with:
     output:
         manifest=f"{RESULTS}/training/sweeps/{{constant}}/{{value}}/scratch/{{unit}}/{{size}}/seed{{seed}}/{{cells}}.json",
@@ -40,7 +30,7 @@ use rule finetune as swept_finetune with:
 
 rule judge_sweeps:
     input:
-        swept,
+        swept_jobs,
     output:
         f"{RESULTS}/laws/sweeps.json",
     log:
@@ -83,17 +73,6 @@ rule sweeps:
     input:
         f"{RESULTS}/laws/sweeps.json",
         f"{RESULTS}/figures/sweeps.svg",
-
-
-def asked_for_sweeps():
-    return not {"sweeps", *rules.sweeps.input}.isdisjoint(workflow.dag_settings.targets)
-
-
-def verdict_at_hand(wildcards):
-    """The verdict of the sweeps.  One that nobody asks for is taken as it is, by a path that no rule makes: the report trains
-    nothing for it."""
-    verdict = Path(rules.judge_sweeps.output[0])
-    return str(verdict if asked_for_sweeps() else verdict.absolute())
 
 
 rule transfer_at_optima:

@@ -27,7 +27,9 @@ def of_the_same_runs(
     tuned, scratch = effective[effective.unit == unit], curves[curves.unit == unit]
     in_law = dict(zip(zip(tuned.source, tuned.n_params, tuned.d_f, strict=True), tuned.test_loss, strict=True))
     in_law |= {(None, n, d): loss for n, d, loss in zip(scratch.n_params, scratch.d, scratch.loss, strict=True)}
-    own = {(cell["source"], cell["n_params"], cell["d_chars"]): cell["losses"].get(f"{cell['own']:g}") for cell in cells}
+    own = {
+        (cell["source"], cell["n_params"], cell["d_chars"]): cell["losses"].get(f"{cell['own']:g}") for cell in cells
+    }
     pairs = [(loss, in_law[place]) for place, loss in own.items() if loss is not None and place in in_law]
     return all(np.isclose(swept, seen, rtol=1e-9, atol=0) for swept, seen in pairs)
 
