@@ -3,7 +3,7 @@
     python -m benchmarks.coverage [--settings NAME ...] [--experiments N] [--workers 1]
 
 Each setting is simulated with the seeds 0, 1, 2, ... and fitted as the pipeline fits.  The table goes to
-`benchmarks/coverage.csv`, where the rows of other settings stay, and to the screen as Markdown for docs/laws.md.  An
+`benchmarks/coverage.csv`, where the rows of other settings stay, and to the screen as Markdown for docs/coverage.md.  An
 interval with one end unknown holds whatever lies on the right side of the other; one without ends holds nothing, and is
 counted beside.
 """

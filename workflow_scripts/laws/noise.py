@@ -5,8 +5,8 @@ Two or three seeds are too few to resample alone, so the noise is modelled (in n
 - `prefix`: shared by all runs on one (D, seed), fine-tuned or not, whatever N; prefixes of one shuffle nest, so a set has
   the pieces of every smaller one, and those of D < D' correlate with sqrt(D / D');
 - a part of each run alone, of one size for fine-tuned runs and another for from-scratch runs.
-All are as large as a power of D: small sets differ more from seed to seed (by twice as much at 6,000 characters as at
-200,000 in most experiments of docs/experiments.md).
+All go as a power of D: losses of small sets differ more from seed to seed, with an exponent of -0.05 to -0.44 in eight of
+the nine experiments of docs/experiments.md.
 
 The components come from the differences between seeds within cells, whose likelihood (REML: Patterson and Thompson
 1971) does not depend on the cells' means and so needs no n/(n-1) correction by hand.  Their own uncertainty is large
