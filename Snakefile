@@ -1,7 +1,7 @@
 # Scaling laws for transfer: raw text -> corpora -> tokens -> training -> laws -> figures -> report.
 from snakemake.utils import min_version
 
-min_version("9.20")
+min_version("9.27")
 
 if not workflow.overwrite_configfiles:  # a file given with --configfile stands alone
 

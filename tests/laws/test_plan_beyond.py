@@ -15,7 +15,7 @@ from workflow_scripts.laws import fit, plan
 from workflow_scripts.laws.plan import interval_sentences
 from workflow_scripts.laws.planning.answers import Question, _step, share_lowest
 from workflow_scripts.laws.planning.compute import measure_compute
-from workflow_scripts.laws.planning.forecast import Forecast, read_forecast
+from workflow_scripts.laws.planning.forecast import Forecast, of_the_law, read_forecast
 from workflow_scripts.laws.planning.spending import budget
 from workflow_scripts.laws.runs import read_runs
 from workflow_scripts.laws.simulate import Noise, Planted, simulate_runs
@@ -174,3 +174,18 @@ def test_draws_below_the_curve_count_as_lower_than_its_end():
     assert share_lowest(np.stack([below, loss]), at_most, 0) == pytest.approx(2 / 3)
     both = np.full((2, 4), -np.inf)
     assert share_lowest(both, np.full((2, 4), 2.7), 0) is None
+
+
+def test_plans_stand_for_the_pre_training_of_the_law():
+    """Chosen again over other rows than those of the fit, it may be another one, and pre-training cost a sixteenth."""
+    cells = pd.DataFrame(
+        [("e", n, p, d) for n in (1, 2) for p in (1e6, 16e6) for d in (6_000, 200_000)] + [("e", 3, 1e6, 6_000)],
+        columns=["source", "n_params", "pretrain_tokens", "d_f"],
+    )
+    in_fit = cells[(cells.pretrain_tokens == 16e6) & (cells.d_f == 6_000)]
+    kept = of_the_law(cells, in_fit)
+    assert set(kept.pretrain_tokens) == {16e6}
+    assert set(kept.n_params) == {1, 2}
+    assert set(kept.d_f) == {6_000, 200_000}
+    unknown = cells.assign(pretrain_tokens=pd.array([pd.NA] * len(cells), dtype="Int64"))
+    assert len(of_the_law(unknown, unknown[unknown.n_params == 1])) == 4

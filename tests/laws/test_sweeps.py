@@ -137,6 +137,5 @@ def test_a_law_of_other_runs_than_the_sweeps_is_told_by_its_losses():
     assert of_the_same_runs(cells, effective, curves, "excerpt")
     assert not of_the_same_runs(cells, effective.assign(test_loss=2.8), curves, "excerpt")
     assert not of_the_same_runs(cells, effective, curves.assign(loss=2.8), "excerpt")
-    assert of_the_same_runs(cells, effective.assign(d_f=7_000), curves.assign(unit="document"), "excerpt"), (
-        "none in common"
-    )
+    apart = of_the_same_runs(cells, effective.assign(d_f=7_000), curves.assign(unit="document"), "excerpt")
+    assert apart is None, "without a cell in common it cannot be told"

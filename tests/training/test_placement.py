@@ -192,3 +192,13 @@ def test_every_sequence_of_a_batch_goes_to_one_process():
     parts = [torch.cat(Placement(CPU, rank, 4, micro_batch=1).parts(batch)) for rank in range(4)]
     assert sorted(map(tuple, torch.cat(parts).tolist())) == sorted(map(tuple, batch.tolist()))
     assert len(Placement(CPU, 0, 4, micro_batch=1).parts(batch)) == 2
+
+
+def test_the_noise_is_measured_in_passes_as_large_as_those_of_a_step(make_task, monkeypatch):
+    """Halves of the whole batch on each of eight devices took four times the activations."""
+    trainer, largest = Trainer(make_task(recipe={"batch_sequences": 8}), Placement(CPU)), []
+    trainer.placement = Placement(CPU, world_size=4)
+    forward = trainer.model.forward
+    monkeypatch.setattr(trainer.model, "forward", lambda *batch: largest.append(len(batch[0])) or forward(*batch))
+    trainer._squared_norms()
+    assert largest == [2] * 4

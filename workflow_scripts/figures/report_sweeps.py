@@ -44,6 +44,8 @@ def _caution(laws: Laws, experiment: Experiment) -> str | None:
     if laws.sweeps is None:
         why = command + " does it" if experiment.sweeps else "the configuration names no sweeps"
         return "Not measured: " + why + "."
+    if laws.at_optima is not None and laws.at_optima["same_runs"] is None:
+        return "No swept cell is one of the law's: whether these verdicts are of the same recipe cannot be told."
     if laws.at_optima is not None and not laws.at_optima["same_runs"]:
         return "These verdicts are of other runs than the law: " + command + " makes them again."
     return None

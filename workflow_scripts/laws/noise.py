@@ -33,6 +33,8 @@ EXPECTED_D_EXPONENT, ITS_DEVIATION = -0.25, 0.25
 """Of the normal prior: from no effect of D to that of averaging over independent characters, whose exponent is -1/2."""
 RELATIVE = ("pretrain", "prefix", "scratch_run")
 """Components whose deviation is searched as a ratio to that of a fine-tuned run."""
+ROUNDING = 1e-9
+"""Differences of ln D that are none."""
 SMALLEST_DEVIATION = 1e-7
 """Nats: what a table without any noise is taken to have, so that weights stay finite."""
 
@@ -214,7 +216,7 @@ def _posterior(runs: pd.DataFrame, contrasts: csr_array, see_pretraining: bool) 
     ratios = np.array([[ratio for ratio, _ in point] for point in grid])
     log_prior = np.log([np.prod([weight for _, weight in point]) for point in grid])
     log_d, reference_d = _log_d(runs, contrasts)
-    exponents = D_EXPONENTS if np.ptp(log_d) > 0 else np.zeros(1)
+    exponents = D_EXPONENTS if np.ptp(log_d) > ROUNDING else np.zeros(1)
     log_prior = log_prior[:, None] - ((exponents - EXPECTED_D_EXPONENT) / ITS_DEVIATION) ** 2 / 2
     likelihood, squares = _likelihood(runs, contrasts, ratios, np.exp(-np.outer(log_d, exponents)))
     posterior = np.exp(likelihood + log_prior - (likelihood + log_prior).max())

@@ -34,6 +34,7 @@ from workflow_scripts.laws.planning.forecast import (
     PlanError,
     exactly,
     noise_known,
+    of_the_law,
     outside,
     people,
     read_forecast,
@@ -106,7 +107,7 @@ def interval_sentences(forecast: Forecast) -> dict[str, list[str]]:
     if noise_known(forecast.law):
         own = [noise["nats_per_token"][name] for name in ("pretrain", "prefix", "finetune_run")]
         run, held = f"about {math.hypot(*own):.3f} nats", f"{inside} lie inside"
-        if noise["at_characters"]:
+        if noise.get("at_characters"):
             run += f" at {noise['at_characters']:,.0f} characters"
     lacks = [
         f"One trained model differs from these means by {run} (seed, set and pre-training).",
@@ -320,7 +321,9 @@ def _compute(runs: pd.DataFrame | None, forecast: Forecast) -> Compute | None:
     if runs is None:
         return None
     sources = [source for source in forecast.sources if source != SCRATCH]
-    return measure_compute(runs, forecast.cells.unit.iloc[0], sources)
+    named = runs.assign(source=runs.init)
+    priced = runs.index.isin(of_the_law(named[runs.arm == "finetune"], forecast.cells).index)
+    return measure_compute(runs[priced | (runs.arm != "finetune")], forecast.cells.unit.iloc[0], sources)
 
 
 def _priced(given: argparse.Namespace, runs: pd.DataFrame | None, forecast: Forecast) -> Compute | None:

@@ -22,8 +22,9 @@ from workflow_scripts.laws.sweeps import effect_on_transfer
 
 def of_the_same_runs(
     cells: Sequence[Mapping[str, Any]], effective: pd.DataFrame, curves: pd.DataFrame, unit: str
-) -> bool:
-    """Whether the law and the sweeps have the same losses (nats a token) at the recipe's own value, wherever both were seen."""
+) -> bool | None:
+    """Whether the law and the sweeps have the same losses (nats a token) at the recipe's own value, wherever both were seen;
+    None if nowhere."""
     tuned, scratch = effective[effective.unit == unit], curves[curves.unit == unit]
     in_law = dict(zip(zip(tuned.source, tuned.n_params, tuned.d_f, strict=True), tuned.test_loss, strict=True))
     in_law |= {(None, n, d): loss for n, d, loss in zip(scratch.n_params, scratch.d, scratch.loss, strict=True)}
@@ -31,7 +32,7 @@ def of_the_same_runs(
         (cell["source"], cell["n_params"], cell["d_chars"]): cell["losses"].get(f"{cell['own']:g}") for cell in cells
     }
     pairs = [(loss, in_law[place]) for place, loss in own.items() if loss is not None and place in in_law]
-    return all(np.isclose(swept, seen, rtol=1e-9, atol=0) for swept, seen in pairs)
+    return all(np.isclose(swept, seen, rtol=1e-9, atol=0) for swept, seen in pairs) if pairs else None
 
 
 def main(argv: list[str] | None = None) -> None:

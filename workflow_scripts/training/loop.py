@@ -199,7 +199,7 @@ class Trainer:
             return None, None
         batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)
         with self.precision():
-            return squared_norms(self.model, self.parameters, batch, self.placement.micro_batch)
+            return squared_norms(self.model, self.parameters, batch, self.placement.sequences_a_pass(len(batch)))
 
     def evaluate(self) -> None:
         """Judges the averaged weights, keeps them if they are the best so far, adds a row to the curve.

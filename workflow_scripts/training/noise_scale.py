@@ -29,7 +29,7 @@ def squared_norms(model: GPT, parameters: list[Tensor], batch: Tensor, micro_bat
     half, total = 0.0, [torch.zeros_like(parameter) for parameter in parameters]
     parts = batch.split(halves(len(batch)))
     for part in parts:
-        gradients = _mean_gradients(model, parameters, part.split(micro_batch or len(part)))
+        gradients = _mean_gradients(model, parameters, part.split(micro_batch))
         half += _squared_norm(gradients)
         torch._foreach_add_(total, gradients, alpha=len(part) / len(batch))
     return float(half) / len(parts), float(_squared_norm(total))

@@ -76,7 +76,11 @@ class Placement:
         mine = torch.from_numpy(batch[self.rank :: self.world_size])
         if self.device.type == "cuda":
             mine = mine.pin_memory()  # else the copy may wait for what the device is at
-        return list(mine.to(self.device, non_blocking=True).split(self.micro_batch or len(mine)))
+        return list(mine.to(self.device, non_blocking=True).split(self.sequences_a_pass(len(batch))))
+
+    def sequences_a_pass(self, sequences: int) -> int:
+        """Of a batch of so many: most that one forward pass of this process takes."""
+        return self.micro_batch or max(1, sequences // self.world_size)
 
     def without_exchange(self, model: nn.Module, last: bool) -> Any:
         """Context of a backward pass after which gradients are exchanged only if it is the `last` of the step."""

@@ -63,7 +63,7 @@ class Noise:
     prefix: Deviation = 0.010
     run: Deviation = 0.015
     d_exponent: float = 0.0
-    """Power of D in all of them, but for what pre-trained weights lose as they are: small sets vary more."""
+    """Power of D in all of them, but that zero-shot losses have no D: small sets vary more."""
 
     def of(self, d: float) -> float:
         """Deviations at D characters over those at `NOISE_D`."""

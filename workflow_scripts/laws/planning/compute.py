@@ -34,7 +34,7 @@ class Compute:
         return np.exp(low + share * (self._at(source, left + 1, d) - low) if share else low)
 
     def pretraining(self, source: str, n_params: float, longer: float = 1.0) -> float:
-        """FLOPs of one pass over `longer` times the tokens of the source's longest measured pre-training, at the FLOPs
+        """FLOPs of one pass over `longer` times the tokens of the pre-training that the law of the source stands for, at the FLOPs
         per token of fine-tuning; 0 from scratch."""
         if source == SCRATCH:
             return 0.0

@@ -23,7 +23,6 @@ import pandas as pd
 from workflow_scripts.files import read_json
 from workflow_scripts.laws import percentiles
 from workflow_scripts.laws.curves import clean_curve
-from workflow_scripts.laws.runs import longest_pretraining
 
 SCRATCH = "scratch"
 """Stands beside the sources: no pre-training at all."""
@@ -118,7 +117,7 @@ class Source:
     """Smallest and largest P of a forecast; the other coefficients are those of the largest that was measured."""
 
     def log_effective(self, n_params: float, d_f: np.ndarray, longer: float = 1.0) -> np.ndarray:
-        """ln D_E (1 + draws, m) of data sets `d_f` (m,), after `longer` times the longest measured pre-training."""
+        """ln D_E (1 + draws, m) of data sets `d_f` (m,), after `longer` times the pre-training of the law."""
         log_d_f = np.log(d_f)
         transferred = self.ln_k[:, None] + self.alpha[:, None] * log_d_f + self.beta[:, None] * np.log(n_params)
         if longer != 1.0:
@@ -161,7 +160,7 @@ class Forecast:
         return np.exp(self.sources[source].log_effective(n_params, np.array([float(d_f)])))[:, 0]
 
     def loss(self, source: str, n_params: float, d_f: float, longer: float = 1.0) -> np.ndarray:
-        """Loss (1 + draws,), after `longer` times the longest measured pre-training."""
+        """Loss (1 + draws,), after `longer` times the pre-training of the law."""
         return self._losses(source, n_params, np.array([float(d_f)]), longer)[:, 0]
 
     def at_most(self, n_params: float, loss: np.ndarray) -> np.ndarray:
@@ -290,7 +289,7 @@ def read_forecast(folder: Path, seed: int = 0) -> Forecast:
         raise PlanError(f"{folder / 'transfer_law.json'}: no source has a law ({_statuses(law)}); nothing to plan with")
     unit = next(iter(fitted.values()))["unit"]
     cells = cells[(cells.unit == unit) & (cells.d_f > 0) & cells.source.isin(fitted)]
-    cells = longest_pretraining(cells, ["source", "n_params"])
+    cells = of_the_law(cells, cells[cells.in_fit])
     random = np.random.default_rng(seed)
     number = min(int((draws.source == source).sum()) for source in fitted)
     curves = _curves(points[(points.unit == unit) & points.isotonic_loss.notna()], number, random)
@@ -299,6 +298,13 @@ def read_forecast(folder: Path, seed: int = 0) -> Forecast:
         for source, found in fitted.items()
     }
     return Forecast(curves, sources | {SCRATCH: _from_scratch(curves, sources, number, noise_known(law))}, cells, law)
+
+
+def of_the_law(cells: pd.DataFrame, in_fit: pd.DataFrame) -> pd.DataFrame:
+    """The cells (source, n_params) after the pre-training that the law stands for: that of its own cells."""
+    places = [cells.source, cells.n_params, cells.pretrain_tokens.astype(float).fillna(0.0)]
+    own = [in_fit.source, in_fit.n_params, in_fit.pretrain_tokens.astype(float).fillna(0.0)]
+    return cells[pd.MultiIndex.from_arrays(places).isin(pd.MultiIndex.from_arrays(own))]
 
 
 def noise_known(law: dict[str, Any]) -> bool:

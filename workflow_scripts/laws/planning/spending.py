@@ -261,7 +261,7 @@ def _within_budget(
 def _spent(
     forecast: Forecast, question: Question, compute: Compute, source: str, n_params: float, longer: float
 ) -> dict[str, Any] | None:
-    """What the budget pays for beside `longer` times the longest measured pre-training."""
+    """What the budget pays for beside `longer` times the pre-training of the law."""
     before = question.pretraining_share * compute.pretraining(source, n_params, longer)
     d_f = np.geomspace(forecast.sources[source].d_f[0], question.characters, 200)
     affordable = d_f[before + compute.training(source, n_params, d_f) <= question.budget]
