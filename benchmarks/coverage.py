@@ -106,7 +106,8 @@ SETTINGS = {
 
 def experiment(name: str, seed: int, draws: int = 1000) -> dict[str, Any]:
     """Of one simulated experiment: rows of `estimate`, `low`, `high`, `truth`, by coefficient and for ln D_E of every
-    cell of the fit and of those with the least data; and of those cells `censored`, the share that are limits, and `harm`, that with D_T <= 0."""
+    cell of the fit, those with the least data once more; and of all cells of the fit `censored`, the share that are limits,
+    and `harm`, that with D_T <= 0."""
     setting = SETTINGS[name]
     runs = simulate_runs(
         planted=setting.planted, noise=setting.noise, document_size=None, random_seed=seed, **setting.grid

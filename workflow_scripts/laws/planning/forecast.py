@@ -114,7 +114,7 @@ class Source:
     gamma: np.ndarray | None = None
     """Exponent of P, the tokens of pre-training (1 + draws,); None where one P was measured."""
     pretrain_tokens: tuple[float, float] | None = None
-    """Smallest and largest P of a forecast; the other coefficients are those of the largest that was measured."""
+    """Smallest and largest P of a forecast; the other coefficients are those of the law."""
 
     def log_effective(self, n_params: float, d_f: np.ndarray, longer: float = 1.0) -> np.ndarray:
         """ln D_E (1 + draws, m) of data sets `d_f` (m,), after `longer` times the pre-training of the law."""
