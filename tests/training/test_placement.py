@@ -184,14 +184,40 @@ def _train_stop_and_go_on(rank, port, task, folder):
 def test_a_batch_that_cannot_be_shared_is_refused(make_task):
     placement = Placement(CPU, rank=0, world_size=3)
     with pytest.raises(ValueError, match=r"batch_sequences: 2 sequences cannot be shared by 3 devices"):
-        placement.parts(make_task().batches[0])
+        placement.parts(make_task().batches[0], 1)
 
 
 def test_every_sequence_of_a_batch_goes_to_one_process():
     batch = np.arange(8 * 3).reshape(8, 3)
-    parts = [torch.cat(Placement(CPU, rank, 4, micro_batch=1).parts(batch)) for rank in range(4)]
+    parts = [torch.cat(Placement(CPU, rank, 4, micro_batch=1).parts(batch, 3)) for rank in range(4)]
     assert sorted(map(tuple, torch.cat(parts).tolist())) == sorted(map(tuple, batch.tolist()))
-    assert len(Placement(CPU, 0, 4, micro_batch=1).parts(batch)) == 2
+    assert len(Placement(CPU, 0, 4, micro_batch=1).parts(batch, 3)) == 2
+
+
+def test_passes_on_a_cpu_stay_in_its_cache_unless_told_otherwise():
+    state_size = 128 * 96
+    assert Placement(CPU).sequences_a_pass(4, state_size) == 4
+    assert Placement(CPU).sequences_a_pass(64, state_size) == 8
+    assert Placement(CPU).sequences_a_pass(64, 1024 * 768) == 1
+    assert Placement(CPU, world_size=16).sequences_a_pass(64, state_size) == 4
+    assert Placement(CPU, micro_batch=32).sequences_a_pass(64, state_size) == 32
+    assert Placement(torch.device("cuda")).sequences_a_pass(64, 1024 * 768) == 64
+
+
+def test_a_batch_in_several_passes_gives_the_gradient_of_one(make_task, monkeypatch):
+    """What fits the cache of a core is placement: it changes no result."""
+    task = make_task(recipe={"batch_sequences": 8, "dropout": 0.1})
+    whole, expected = Trainer(task, Placement(CPU, micro_batch=8)), []
+    for _ in range(STEPS):
+        whole.train_step()
+        expected.append(whole.interval["loss"].item())
+    monkeypatch.setattr("workflow_scripts.training.placement.CACHED", 3 * task.shape.state_size)
+    parts, passes = Trainer(task, Placement(CPU)), []
+    monkeypatch.setattr(parts, "wrapped", lambda *batch: passes.append(len(batch[0])) or parts.model(*batch))
+    for loss in expected:
+        parts.train_step()
+        assert parts.interval["loss"].item() == pytest.approx(loss, rel=1e-5)
+    assert passes == [3, 3, 2] * STEPS
 
 
 def test_the_noise_is_measured_in_passes_as_large_as_those_of_a_step(make_task, monkeypatch):

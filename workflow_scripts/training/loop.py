@@ -164,7 +164,7 @@ class Trainer:
 
     def _gradient(self, batch: np.ndarray) -> Tensor:
         """Leaves the gradient of the batch's mean loss in `.grad`, returns that loss; the batch is (B, T + 1)."""
-        parts = self.placement.parts(batch)
+        parts = self.placement.parts(batch, self.task.shape.state_size)
         loss = torch.zeros((), device=self.device)
         for part, dropout in zip(parts, self._dropout(parts), strict=True):
             with self.placement.without_exchange(self.wrapped, last=part is parts[-1]), self.precision():
@@ -178,7 +178,8 @@ class Trainer:
         if not self.task.recipe.dropout:
             return [None] * len(parts)
         stream = np.random.Philox(key=[self.task.seed, self.progress.step])
-        keys = self.placement.parts(stream.random_raw(self.task.recipe.batch_sequences).view(np.int64))
+        keys = stream.random_raw(self.task.recipe.batch_sequences).view(np.int64)
+        keys = self.placement.parts(keys, self.task.shape.state_size)
         return [Dropout(self.task.recipe.dropout, part) for part in keys]
 
     @contextmanager
@@ -198,8 +199,9 @@ class Trainer:
         if self.placement.in_shards:
             return None, None
         batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)
+        sequences = self.placement.sequences_a_pass(len(batch), self.task.shape.state_size)
         with self.precision():
-            return squared_norms(self.model, self.parameters, batch, self.placement.sequences_a_pass(len(batch)))
+            return squared_norms(self.model, self.parameters, batch, sequences)
 
     def evaluate(self) -> None:
         """Judges the averaged weights, keeps them if they are the best so far, adds a row to the curve.
