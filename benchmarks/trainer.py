@@ -20,6 +20,7 @@ from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -144,46 +145,50 @@ def peak(dtype: torch.dtype, rounds: int = 9, width: int = 1024) -> float:
 
 
 def serve(connection: Connection, name: str, shape: ModelShape, sequences: int, precision: str) -> None:
-    """Trains as many steps as it is told and answers with the seconds, until it is told 0."""
+    """Trains as many steps as it is told and answers with the seconds, until it is told 0; a few first, to say that it can."""
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     tokens = np.random.default_rng(0).integers(0, shape.vocab_size, 50_000)
     run = CONTENDERS[name][0](shape, sequences, tokens, precision)
+    connection.send(run(3))
     while steps := connection.recv():
         connection.send(run(steps))
 
 
 @contextmanager
-def contender(name: str, shape: ModelShape, sequences: int, precision: str) -> Iterator[Contender]:
-    """A process in the environment of its user."""
+def contender(
+    name: str, shape: ModelShape, sequences: int, precision: str
+) -> Iterator[tuple[Callable[[], float], Contender]]:
+    """A process in the environment of its user: what waits until it is ready, and the contender."""
     here, there = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=serve, args=(there, name, shape, sequences, precision))
-    before = dict(os.environ)
-    os.environ.update(CONTENDERS[name][1])
-    process.start()
+    process = get_context("spawn").Process(target=serve, args=(there, name, shape, sequences, precision), daemon=True)
+    with mock.patch.dict(os.environ):
+        for variable in ALLOCATION:
+            os.environ.pop(variable, None)
+        os.environ.update(CONTENDERS[name][1])
+        process.start()
     there.close()
-    os.environ.clear()
-    os.environ.update(before)
 
     def run(steps: int) -> float:
         here.send(steps)
         return here.recv()
 
-    try:
-        yield run
-    finally:
-        here.send(0)
-        process.join()
+    yield here.recv, run
+    here.send(0)
+    process.join()
 
 
 def compare(shape: ModelShape, sequences: int, seconds: float, rounds: int) -> dict[tuple[str, str], float]:
     """Tokens a second by (contender, precision); every contender trains about `seconds` a round."""
     with ExitStack() as held:
-        runs = {
+        started = {
             (name, precision): held.enter_context(contender(name, shape, sequences, precision))
             for name in CONTENDERS
             for precision in ("float32", "bfloat16")
         }
+        for ready, _ in started.values():
+            ready()
+        runs = {key: run for key, (_, run) in started.items()}
         steps = {key: max(2, round(seconds * 2 / run(2))) for key, run in runs.items()}
         taken: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
         for _ in range(rounds):

@@ -52,7 +52,7 @@ MARK = "SIMULATED: " if EXPERIMENT.simulated else ""  # before what Snakemake's 
 PLAN = f"{RESULTS}/training/plan.json"
 # What training jobs run: the trainer, where it runs (processes a job, and how they share a model and a batch, which
 # changes no result), or what stands in for it.
-TRAINER = "workflow_scripts.training.simulated" if EXPERIMENT.simulated else "workflow_scripts.training.run"
+TRAINER = "workflow_scripts.training.simulated" if EXPERIMENT.simulated else "workflow_scripts.training"
 TRAINER_CODE = code_hash(TRAINER if EXPERIMENT.simulated else "workflow_scripts.training.cell")
 PROCESSES = max(EXPERIMENT.gpu // EXPERIMENT.nodes, 1)  # of a job on each of its nodes
 if EXPERIMENT.simulated or EXPERIMENT.gpu <= 1 and EXPERIMENT.nodes == 1:

@@ -70,7 +70,8 @@ class Experiment(Strict):
     shard: bool = False
     """Spread the weights over a job's GPUs (FSDP2), for models that do not fit in one."""
     micro_batch: int | None = Field(None, gt=0)
-    """Most sequences in one forward pass of a device; more are accumulated."""
+    """Most sequences in one forward pass of a device; more are accumulated.  Without it a GPU takes a batch at once, and a CPU as
+    many as stay in its cache."""
     checkpoint_seconds: float = Field(60, ge=0)
     """A run that is killed loses at most this much work."""
     share_process_below: int | None = Field(None, ge=0)

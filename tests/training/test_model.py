@@ -56,6 +56,20 @@ def test_fused_loss_and_gradients_are_those_of_the_plain_head(n, seed):
         torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets), plain)
 
 
+@given(st.floats(-2, 3), st.integers(0, 10**6))
+@settings(max_examples=30)
+def test_an_evaluated_loss_is_that_of_exact_logits_however_large_they_are(power, seed):
+    """Small ones are exponentiated as they are; e^100 is no float32."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = 10**power * torch.randn(300, 5, generator=generator)
+    weight = torch.randn(11, 5, generator=generator)
+    targets = torch.randint(0, 11, (300,), generator=generator)
+    exact = F.cross_entropy(hidden.double() @ weight.double().T, targets)
+    with torch.no_grad():
+        found = linear_cross_entropy(hidden, weight, targets)
+    assert found.item() == pytest.approx(exact.item(), rel=1e-5)
+
+
 @given(st.floats(-20, 20), st.floats(-3, 3))
 def test_gelu_and_its_gradient_are_those_of_torch(x, grad):
     x = torch.tensor([x], dtype=torch.float64, requires_grad=True)

@@ -14,6 +14,7 @@ from workflow_scripts.training.checkpoint import save_checkpoint
 from workflow_scripts.training.data import DataError
 from workflow_scripts.training.loop import Preempted, Trainer, train
 from workflow_scripts.training.placement import AGREE_EVERY, Placement, processes
+from workflow_scripts.training.shape import ModelShape
 
 CPU = torch.device("cpu")
 STEPS = 12
@@ -184,24 +185,30 @@ def _train_stop_and_go_on(rank, port, task, folder):
 def test_a_batch_that_cannot_be_shared_is_refused(make_task):
     placement = Placement(CPU, rank=0, world_size=3)
     with pytest.raises(ValueError, match=r"batch_sequences: 2 sequences cannot be shared by 3 devices"):
-        placement.parts(make_task().batches[0], 1)
+        placement.parts(make_task().batches[0], ModelShape(1, 8, 1, 8, 16))
 
 
 def test_every_sequence_of_a_batch_goes_to_one_process():
     batch = np.arange(8 * 3).reshape(8, 3)
-    parts = [torch.cat(Placement(CPU, rank, 4, micro_batch=1).parts(batch, 3)) for rank in range(4)]
+    parts = [
+        torch.cat(Placement(CPU, rank, 4, micro_batch=1).parts(batch, ModelShape(1, 8, 1, 3, 16))) for rank in range(4)
+    ]
     assert sorted(map(tuple, torch.cat(parts).tolist())) == sorted(map(tuple, batch.tolist()))
-    assert len(Placement(CPU, 0, 4, micro_batch=1).parts(batch, 3)) == 2
+    assert len(Placement(CPU, 0, 4, micro_batch=1).parts(batch, ModelShape(1, 8, 1, 3, 16))) == 2
 
 
 def test_passes_on_a_cpu_stay_in_its_cache_unless_told_otherwise():
-    state_size = 128 * 96
-    assert Placement(CPU).sequences_a_pass(4, state_size) == 4
-    assert Placement(CPU).sequences_a_pass(64, state_size) == 8
-    assert Placement(CPU).sequences_a_pass(64, 1024 * 768) == 1
-    assert Placement(CPU, world_size=16).sequences_a_pass(64, state_size) == 4
-    assert Placement(CPU, micro_batch=32).sequences_a_pass(64, state_size) == 32
-    assert Placement(torch.device("cuda")).sequences_a_pass(64, 1024 * 768) == 64
+    shape, large = ModelShape(3, 96, 2, 128, 4096), ModelShape(12, 768, 12, 1024, 50_257)
+    assert Placement(CPU).sequences_a_pass(4, shape) == 4
+    assert Placement(CPU).sequences_a_pass(64, shape) == 8
+    assert Placement(CPU).sequences_a_pass(9, shape) == 5, "two passes alike, not 8 and 1"
+    assert Placement(CPU).sequences_a_pass(64, large) == 1
+    assert Placement(CPU, world_size=16).sequences_a_pass(64, shape) == 4
+    assert Placement(CPU, micro_batch=32).sequences_a_pass(64, shape) == 32
+    assert Placement(CPU, world_size=2, sharded=True).sequences_a_pass(64, large) == 32, (
+        "gradients stay whole between passes"
+    )
+    assert Placement(torch.device("cuda")).sequences_a_pass(64, large) == 64
 
 
 def test_a_batch_in_several_passes_gives_the_gradient_of_one(make_task, monkeypatch):
@@ -211,7 +218,8 @@ def test_a_batch_in_several_passes_gives_the_gradient_of_one(make_task, monkeypa
     for _ in range(STEPS):
         whole.train_step()
         expected.append(whole.interval["loss"].item())
-    monkeypatch.setattr("workflow_scripts.training.placement.CACHED", 3 * task.shape.state_size)
+    monkeypatch.setattr("workflow_scripts.training.placement.CACHED", 3 * task.shape.n_ctx * task.shape.d_model)
+    monkeypatch.setattr("workflow_scripts.training.placement.LEAST_TOKENS", 1)
     parts, passes = Trainer(task, Placement(CPU)), []
     monkeypatch.setattr(parts, "wrapped", lambda *batch: passes.append(len(batch[0])) or parts.model(*batch))
     for loss in expected:
@@ -226,5 +234,5 @@ def test_the_noise_is_measured_in_passes_as_large_as_those_of_a_step(make_task, 
     trainer.placement = Placement(CPU, world_size=4)
     forward = trainer.model.forward
     monkeypatch.setattr(trainer.model, "forward", lambda *batch: largest.append(len(batch[0])) or forward(*batch))
-    trainer._squared_norms()
+    trainer.measure_noise()
     assert largest == [2] * 4

@@ -90,6 +90,7 @@ def measure(experiment: Experiment, size: str) -> dict[str, float]:
         with trainer.precision():
             on_the_way = seconds(evaluate) / windows[:, 1:].size
         final = seconds(evaluate) / windows[:, 1:].size
+        trainer.measure_noise()
         trainer.state()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {

@@ -24,7 +24,7 @@ from workflow_scripts.training.data import Batches, DataError
 from workflow_scripts.training.model import GPT, Dropout
 from workflow_scripts.training.noise_scale import squared_norms
 from workflow_scripts.training.optimizer import AdamW
-from workflow_scripts.training.placement import Placement, like, whole
+from workflow_scripts.training.placement import Placement, like, most_sequences, whole
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.shape import ModelShape
 
@@ -96,12 +96,12 @@ class Trained:
     """`patience`, `budget`, or `plan` (the one pass is over)."""
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def held_out_loss(model: GPT, windows: np.ndarray, device: torch.device) -> float:
     """Mean loss (nats a token) over windows (n, n_ctx + 1) in their order: same weights, same number."""
-    total = 0.0
-    for start in range(0, len(windows), EVALUATION_SEQUENCES):
-        tokens = torch.from_numpy(windows[start : start + EVALUATION_SEQUENCES]).to(device)
+    total, sequences = 0.0, min(EVALUATION_SEQUENCES, most_sequences(device, model.shape))
+    for start in range(0, len(windows), sequences):
+        tokens = torch.from_numpy(windows[start : start + sequences]).to(device)
         total += model(tokens[:, :-1], tokens[:, 1:]).item() * len(tokens)
     return total / len(windows)
 
@@ -164,7 +164,7 @@ class Trainer:
 
     def _gradient(self, batch: np.ndarray) -> Tensor:
         """Leaves the gradient of the batch's mean loss in `.grad`, returns that loss; the batch is (B, T + 1)."""
-        parts = self.placement.parts(batch, self.task.shape.state_size)
+        parts = self.placement.parts(batch, self.task.shape)
         loss = torch.zeros((), device=self.device)
         for part, dropout in zip(parts, self._dropout(parts), strict=True):
             with self.placement.without_exchange(self.wrapped, last=part is parts[-1]), self.precision():
@@ -179,7 +179,7 @@ class Trainer:
             return [None] * len(parts)
         stream = np.random.Philox(key=[self.task.seed, self.progress.step])
         keys = stream.random_raw(self.task.recipe.batch_sequences).view(np.int64)
-        keys = self.placement.parts(keys, self.task.shape.state_size)
+        keys = self.placement.parts(keys, self.task.shape)
         return [Dropout(self.task.recipe.dropout, part) for part in keys]
 
     @contextmanager
@@ -194,12 +194,12 @@ class Trainer:
         finally:
             torch.backends.cuda.matmul.allow_tf32 = tf32
 
-    def _squared_norms(self) -> tuple[float | None, float | None]:
+    def measure_noise(self) -> tuple[float | None, float | None]:
         """Of the gradients of the next batch without dropout, by halves; unknown where weights are in shards."""
         if self.placement.in_shards:
             return None, None
         batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)
-        sequences = self.placement.sequences_a_pass(len(batch), self.task.shape.state_size)
+        sequences = self.placement.sequences_a_pass(len(batch), self.task.shape)
         with self.precision():
             return squared_norms(self.model, self.parameters, batch, sequences)
 
@@ -216,7 +216,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise self._failure(progress.step, "the validation loss is not finite")
         steps = int(self.interval["steps"].item())
-        square_half, square_batch = self._squared_norms() if steps >= NOISE_STEPS else (None, None)
+        square_half, square_batch = self.measure_noise() if steps >= NOISE_STEPS else (None, None)
         progress.curve.append(
             {
                 "step": progress.step,

@@ -171,6 +171,10 @@ def gelu(x: Tensor) -> Tensor:
     return _Gelu.apply(x) if torch.is_grad_enabled() else _Gelu.sigmoid(x).mul_(x)
 
 
+SMALL_LOGIT = 60.0
+"""Logits within +- this need no shift before they are exponentiated: e^60 a million times is still a float32."""
+
+
 def _chunk_rows(weight: Tensor) -> int:
     """On a CPU the probabilities of a chunk stay in the cache of a core; a GPU wants fewer and larger products."""
     if weight.device.type != "cpu":
@@ -178,23 +182,13 @@ def _chunk_rows(weight: Tensor) -> int:
     return 256 if len(weight) <= 8192 else 128
 
 
-def _softmax_in_chunks(
-    hidden: Tensor, weight: Tensor, targets: Tensor, of_target: Tensor
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yields rows of softmax(hidden @ weight.T) in one buffer, which the next ones overwrite, so that no (B·T, V) tensor
-    exists; fills `of_target` (n, 1) with the probabilities of the targets."""
-    n, rows = targets.shape[0], _chunk_rows(weight)
+def _logits_in_chunks(hidden: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yields rows of hidden @ weight.T in one buffer, which the next ones overwrite, so that no (B·T, V) tensor exists."""
+    n, rows = len(hidden), _chunk_rows(weight)
     buffer = hidden.new_empty(min(rows, n), weight.shape[0])
     for start in range(0, n, rows):
         part = slice(start, start + rows)
-        p = torch.mm(hidden[part], weight.T, out=buffer[: min(rows, n - start)])
-        torch.softmax(p, dim=-1, out=p)
-        torch.gather(p, 1, targets[part, None], out=of_target[part])
-        yield part, p
-
-
-def _mean_surprisal(of_target: Tensor) -> Tensor:
-    return -of_target.clamp_(min=torch.finfo(of_target.dtype).tiny).log_().mean()
+        yield part, torch.mm(hidden[part], weight.T, out=buffer[: min(rows, n - start)])
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -208,12 +202,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         of_target = hidden.new_empty(len(targets), 1)
         grad_hidden = torch.empty_like(hidden)
         grad_weight_t = hidden.new_zeros(weight.shape[1], weight.shape[0])
-        for part, p in _softmax_in_chunks(hidden, weight, targets, of_target):
+        for part, p in _logits_in_chunks(hidden, weight):
+            torch.softmax(p, dim=-1, out=p)
+            torch.gather(p, 1, targets[part, None], out=of_target[part])
             p.scatter_add_(1, targets[part, None], -p.new_ones(len(p), 1))
             torch.mm(p, weight, out=grad_hidden[part])
             grad_weight_t.addmm_(hidden[part].T, p)
         ctx.save_for_backward(grad_hidden, grad_weight_t.T)
-        return _mean_surprisal(of_target)
+        return -of_target.clamp_(min=torch.finfo(of_target.dtype).tiny).log_().mean()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
@@ -226,7 +222,11 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     """Mean cross-entropy (nats) of softmax(hidden @ weight.T); hidden (n, C), weight (V, C), targets (n,)."""
     if torch.is_grad_enabled():
         return _LinearCrossEntropy.apply(hidden, weight, targets)
-    of_target = hidden.new_empty(len(targets), 1)
-    for _ in _softmax_in_chunks(hidden, weight, targets, of_target):
-        pass
-    return _mean_surprisal(of_target)
+    of_target, total = hidden.new_empty(2, len(targets), 1)
+    small = bool(hidden.norm(dim=1).max() * weight.norm(dim=1).max() < SMALL_LOGIT)
+    for part, logits in _logits_in_chunks(hidden, weight):
+        if not small:
+            logits -= logits.amax(1, keepdim=True)
+        torch.gather(logits, 1, targets[part, None], out=of_target[part])
+        torch.sum(logits.exp_(), 1, keepdim=True, out=total[part])
+    return (total.log_() - of_target).mean()

@@ -23,7 +23,7 @@ def halves(sequences: int) -> list[int]:
     return [size for size in (sequences - sequences // 2, sequences // 2) if size]
 
 
-def squared_norms(model: GPT, parameters: list[Tensor], batch: Tensor, micro_batch: int | None) -> tuple[float, float]:
+def squared_norms(model: GPT, parameters: list[Tensor], batch: Tensor, micro_batch: int) -> tuple[float, float]:
     """Mean |gradient|² of the halves of the batch (B, T + 1), and |mean gradient|²; at most `micro_batch` sequences in one
     pass.  Touches no `.grad`."""
     half, total = 0.0, [torch.zeros_like(parameter) for parameter in parameters]

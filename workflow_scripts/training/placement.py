@@ -7,6 +7,7 @@ model (DDP), or with its weights in shards where they do not fit (FSDP2).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,13 +21,24 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
+from workflow_scripts.training.shape import ModelShape
+
 LONGEST_WAIT = timedelta(days=7)
 """Of the processes for the first one, which waits for the store while another job makes the run that it wants."""
 CACHED = 100_000
 """Numbers that a layer gives the next in one pass on a CPU (tokens x d_model): they and the MLP's, four times as many, stay in a
-core's cache, for which batches of 64 x 128 tokens take 0.82 to 0.95 of the time (docs/trainer.md)."""
+core's cache (docs/trainer.md: Large batches)."""
+LEAST_TOKENS = 512
+"""Of a pass, which also reads and writes every weight."""
 AGREE_EVERY = 16
 """Steps between the questions whether to stop or save, which processes must answer alike."""
+
+
+def most_sequences(device: torch.device, shape: ModelShape) -> int:
+    """That are worth one pass of a model: a GPU takes a whole batch."""
+    if device.type == "cuda":
+        return sys.maxsize
+    return max(1, max(CACHED // shape.d_model, LEAST_TOKENS) // shape.n_ctx)
 
 
 @dataclass(frozen=True)
@@ -66,8 +78,8 @@ class Placement:
             fully_shard(model, reshard_after_forward=True)
         return model
 
-    def parts(self, batch: np.ndarray, state_size: int) -> list[Tensor]:
-        """This process's sequences of the batch, as micro-batches on the device; a layer gives the next `state_size` numbers for each.
+    def parts(self, batch: np.ndarray, shape: ModelShape) -> list[Tensor]:
+        """This process's sequences of the batch, as micro-batches on the device.
 
         Raises ValueError if the batch cannot be shared evenly.
         """
@@ -79,14 +91,16 @@ class Placement:
         mine = torch.from_numpy(batch[self.rank :: self.world_size])
         if self.device.type == "cuda":
             mine = mine.pin_memory()  # else the copy may wait for what the device is at
-        return list(mine.to(self.device, non_blocking=True).split(self.sequences_a_pass(len(batch), state_size)))
+        return list(mine.to(self.device, non_blocking=True).split(self.sequences_a_pass(len(batch), shape)))
 
-    def sequences_a_pass(self, sequences: int, state_size: int) -> int:
+    def sequences_a_pass(self, sequences: int, shape: ModelShape) -> int:
         """Of a batch of so many: most that one forward pass of this process takes."""
         if self.micro_batch:
             return self.micro_batch
         mine = max(1, sequences // self.world_size)
-        return mine if self.device.type == "cuda" else min(mine, max(1, CACHED // state_size))
+        if self.in_shards:  # which keep whole gradients from one pass to the next
+            return mine
+        return -(-mine // -(-mine // most_sequences(self.device, shape)))
 
     def without_exchange(self, model: nn.Module, last: bool) -> Any:
         """Context of a backward pass after which gradients are exchanged only if it is the `last` of the step."""

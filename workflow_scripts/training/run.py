@@ -1,6 +1,6 @@
 """Trains runs one after another in one process; each has its own entry in the store, and its own checkpoint.
 
-python -m workflow_scripts.training.run --runs JSON --tokens E/tokens [--initial MANIFEST] --out MANIFEST
+python -m workflow_scripts.training --runs JSON --tokens E/tokens [--initial MANIFEST] --out MANIFEST
 
 Started by `torchrun`, its processes train each run together; the first of them keeps the store.  On SIGTERM or SIGUSR1 it
 saves a checkpoint and leaves with code 75 (EX_TEMPFAIL): started again, it goes on.
@@ -149,7 +149,11 @@ def _weights_of(manifest: Path) -> Path:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m workflow_scripts.training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--runs", required=True, type=json.loads, help="JSON object: run folder -> declared choices")
     parser.add_argument("--code", help="the hash of the training code that is asked for; another one is refused")
     parser.add_argument("--tokens", required=True, type=Path)
@@ -160,7 +164,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shard", action="store_true", help="spread the weights over the devices (FSDP2)")
-    parser.add_argument("--micro-batch", type=int, help="most sequences in one forward pass")
+    parser.add_argument(
+        "--micro-batch", type=int, help="most sequences in one forward pass, instead of as many as serve the device"
+    )
     arguments = parser.parse_args(argv)
     require_code(CODE, arguments.code)
     torch.set_num_threads(arguments.threads)
@@ -203,7 +209,3 @@ def train_all(runner: Runner, runs: Mapping[str, Mapping[str, Any]], plan: Path 
     if runner.placement.world_size > 1:
         dist.broadcast_object_list([None])
     return manifest
-
-
-if __name__ == "__main__":
-    main()

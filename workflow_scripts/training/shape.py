@@ -27,11 +27,6 @@ class ModelShape:
         }
         return {**counts, "total": sum(counts.values())}
 
-    @property
-    def state_size(self) -> int:
-        """Numbers that a layer gives to the next for one sequence."""
-        return self.n_ctx * self.d_model
-
     def flops_per_token(self, *, with_head: bool) -> int:
         """Training FLOPs a token: three times the forward pass 2N + 2 n_layer n_ctx d_model (Kaplan et al. 2020,
         table 1), with or without the 2 V d_model of the output layer (Porian et al. 2024)."""
