@@ -70,6 +70,16 @@ def test_an_evaluated_loss_is_that_of_exact_logits_however_large_they_are(power,
     assert found.item() == pytest.approx(exact.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("spoilt", [0, 1], ids=["state", "weight"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_evaluated_loss_of_what_is_not_finite_is_not_finite(spoilt, value):
+    """It ends the run as failed; a loss that looked sound would hide it."""
+    operands = [torch.ones(6, 3), torch.ones(4, 3)]
+    operands[spoilt][2, 1] = value
+    with torch.no_grad():
+        assert not linear_cross_entropy(*operands, torch.zeros(6, dtype=torch.int64)).isfinite()
+
+
 @given(st.floats(-20, 20), st.floats(-3, 3))
 def test_gelu_and_its_gradient_are_those_of_torch(x, grad):
     x = torch.tensor([x], dtype=torch.float64, requires_grad=True)
