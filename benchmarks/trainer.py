@@ -1,6 +1,6 @@
 """Tokens a second of our training step beside two peers: GPT2LMHeadModel in a plain loop, and Hugging Face's Trainer.
 
-python -m benchmarks.trainer [--sizes 6k 25k ...] [--vocabularies 1024 4096 16384] [--batches 4 16] [--out FILE.md]
+python -m benchmarks.trainer [--sizes 6k 25k ...] [--vocabularies 1024 4096 16384] [--batches 4 64] [--out FILE.md]
 
 Same shape, batch (so many sequences of 128 tokens), data, thread (one) and optimizer (fused AdamW, gradients clipped).  Each
 contender has a process of its own, in the environment of its user: ours in that of the rules, peers in a plain one, and one
@@ -236,7 +236,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--vocabularies", nargs="+", type=int, default=[1024, 4096, 16384])
-    parser.add_argument("--batches", nargs="+", type=int, default=[4, 16], help="sequences in each")
+    parser.add_argument("--batches", nargs="+", type=int, default=[4, 64], help="sequences in each")
     parser.add_argument("--seconds", type=float, default=1.0, help="of every contender in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="the table in Markdown")
