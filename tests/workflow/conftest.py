@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -141,7 +142,8 @@ def kill(process, *, with_jobs):
     drivers = [driver, *(child for child in driver.children() if "snakemake" in child.cmdline())]
     jobs = [child for child in driver.children(recursive=True) if child not in drivers]
     for member in [*drivers, *(jobs if with_jobs else [])]:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):  # a job may end by itself meanwhile
+            member.kill()
     process.wait()
     KILLED.append(process)
     return [] if with_jobs else jobs

@@ -1,6 +1,7 @@
 """`kill -9` at any moment: the next run goes on by itself and ends with the same losses, to the last bit."""
 
 import platform
+import signal
 import subprocess
 
 import pandas as pd
@@ -63,6 +64,22 @@ def test_a_second_run_waits_for_the_one_that_works(pristine, tmp_path):
     assert f"Process {first.pid} on {platform.node()} is at work in this folder" in second.stdout.readline()
     kill(second, with_jobs=True)
     kill(first, with_jobs=True)
+
+
+def test_a_job_that_ends_while_all_are_killed_is_no_error(monkeypatch):
+    """It did once, between the list of jobs and the signal, and a test failed."""
+    process = subprocess.Popen(["bash", "-c", "sleep 60 & wait"], stdout=subprocess.PIPE)
+    wait_until(process, lambda: psutil.Process(process.pid).children())
+    killed = psutil.Process.kill
+
+    def ends_first(job):
+        killed(job)
+        if job.pid != process.pid:
+            raise psutil.NoSuchProcess(job.pid)
+
+    monkeypatch.setattr(psutil.Process, "kill", ends_first)
+    assert kill(process, with_jobs=True) == []
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_a_bare_snakemake_after_a_kill_says_what_to_do(pristine, tmp_path):
