@@ -26,7 +26,8 @@ def fewest_steps(experiment: Experiment, characters: int) -> float:
     """Of any run on so many characters, before its patience may end it."""
     tokens = characters / CHARACTERS_A_TOKEN.get(experiment.target, 3)
     windows = tokens // experiment.model.n_ctx
-    return experiment.recipe.least_steps(windows / experiment.recipe.batch_sequences)
+    sequences = experiment.recipe.sequences_of(int(tokens), experiment.model.n_ctx)
+    return experiment.recipe.least_steps(windows / sequences)
 
 
 def test_most_experiments_stand_on_the_quickstarts_recipe():

@@ -143,10 +143,11 @@ class Experiment(Strict):
         for key, tokens in self.evaluation.model_dump().items():
             if tokens <= self.model.n_ctx:
                 raise ValueError(f"evaluation.{key}: {tokens} tokens do not fill one context of {self.model.n_ctx}")
-        if self.pretrain.tokens < self._tokens_beyond_warm_up:
+        beyond_warm_up = (self.recipe.warmup_steps + 1) * self.recipe.batch_sequences * self.model.n_ctx
+        if self.pretrain.tokens < beyond_warm_up:
             raise ValueError(
                 f"pretrain.tokens: {self.pretrain.tokens:,} end inside the warm-up of {self.recipe.warmup_steps} steps; take"
-                f" {self._tokens_beyond_warm_up:,}, or lower recipe.warmup_steps"
+                f" {beyond_warm_up:,}, or lower recipe.warmup_steps"
             )
         if self.gpu % self.nodes:
             raise ValueError(f"gpu: {self.gpu} is no multiple of nodes: {self.nodes}, and every node has equally many")
@@ -332,17 +333,14 @@ class Experiment(Strict):
     def smallest_set(self) -> dict[str, str | int]:
         """The set that must still fill a context of `n_ctx` tokens, and hold `least_tokens`, or its budget would end inside the
         warm-up: its corpus and its characters."""
+        epoch_steps = (self.recipe.warmup_steps + 1) / self.recipe.budget_epochs
+        sequences = 1 if epoch_steps <= self.recipe.steps_an_epoch else self.recipe.batch_sequences
         return {
             "corpus": self.target,
             "characters": min(self._data_sizes),
             "n_ctx": self.model.n_ctx,
-            "least_tokens": math.ceil(self._tokens_beyond_warm_up / self.recipe.budget_epochs),
+            "least_tokens": math.ceil(epoch_steps * sequences * self.model.n_ctx),
         }
-
-    @property
-    def _tokens_beyond_warm_up(self) -> int:
-        """Of all steps of a run, of which at least one comes after the warm-up."""
-        return (self.recipe.warmup_steps + 1) * self.recipe.batch_sequences * self.model.n_ctx
 
     def data_needs(self) -> dict[str, dict[str, dict[str, int]]]:
         """What the corpora must hold: corpus -> split -> `characters` or `tokens` -> count."""

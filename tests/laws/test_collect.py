@@ -11,7 +11,7 @@ STEPS = [8, 30, 100, 130, 200, 300, 400]
 
 
 def record(best_step: int) -> dict:
-    recipe = {"batch_sequences": 4, "warmup_steps": 30}
+    recipe = {"warmup_steps": 30}
     specification = {"data": {"characters": 6_000}, "initial": None, "seed": 1, "trainable": "all", "recipe": recipe}
     return {
         "identity": {"specification": specification | {"model": {"n_ctx": 128}}},
@@ -19,6 +19,7 @@ def record(best_step: int) -> dict:
         "parameters": {"body": 4_704, "total": 20_000},
         "outcome": {"best_tokens": best_step * 512},
         "learning_rate": 0.004,
+        "batch_tokens": 512,
         "status": "ok",
         "failure": None,
     }

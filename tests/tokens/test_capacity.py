@@ -73,7 +73,7 @@ def test_the_smallest_set_is_that_of_all_grids_and_sweeps():
         "corpus": "python",
         "characters": 6_000,
         "n_ctx": 128,
-        "least_tokens": 10,
+        "least_tokens": 3,
     }
 
 
@@ -87,16 +87,17 @@ def test_a_set_whose_budget_ends_in_the_warm_up_is_refused(asked):
     assert asked(needs, 6_000, least_tokens=3_968) == {"enough": True}  # 31 contexts of 128
 
 
-@given(st.integers(1, 3_000), st.floats(1, 700), st.integers(0, 200))
-def test_a_set_that_is_large_enough_does_not_end_in_its_warm_up(warmup_steps, budget_epochs, more):
+@given(st.integers(1, 3_000), st.floats(1, 700), st.integers(1, 30), st.integers(0, 9_000))
+def test_a_set_that_is_large_enough_does_not_end_in_its_warm_up(warmup_steps, budget_epochs, steps_an_epoch, more):
     experiment = Experiment.load("config/config.yaml")
-    recipe = experiment.recipe.model_copy(update={"warmup_steps": warmup_steps, "budget_epochs": budget_epochs})
+    changed = {"warmup_steps": warmup_steps, "budget_epochs": budget_epochs, "steps_an_epoch": steps_an_epoch}
+    recipe = experiment.recipe.model_copy(update=changed)
     least, n_ctx = (
         experiment.model_copy(update={"recipe": recipe}).smallest_set()["least_tokens"],
         experiment.model.n_ctx,
     )
     tokens = max(math.ceil(least / n_ctx) * n_ctx, n_ctx) + more
-    batches = Batches(np.zeros(tokens + 1, np.int64), n_ctx, recipe.batch_sequences, 0)
+    batches = Batches(np.zeros(tokens + 1, np.int64), n_ctx, recipe.sequences_of(tokens + 1, n_ctx), 0)
     shape = experiment.shapes["3k"]
     assert Task(shape, recipe, 0, batches, np.zeros((1, n_ctx + 1))).planned_steps > warmup_steps
 

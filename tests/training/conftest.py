@@ -86,7 +86,7 @@ def make_task(corpus):
         recipe = RECIPE.model_copy(update=changes.pop("recipe", {}))
         data = corpus.prefix("train", 32, seed, characters=characters)
         held_out = windows(corpus.prefix("validation", 32, 0, tokens=321).tokens, SHAPE.n_ctx)
-        batches = Batches(data.tokens, SHAPE.n_ctx, recipe.batch_sequences, seed)
+        batches = Batches(data.tokens, SHAPE.n_ctx, recipe.sequences_of(len(data.tokens), SHAPE.n_ctx), seed)
         return Task(shape=SHAPE, recipe=recipe, seed=seed, batches=batches, stop_windows=held_out, **changes)
 
     return make

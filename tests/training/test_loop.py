@@ -32,8 +32,10 @@ class Interrupted:
     """Batches that end the process when a certain step is asked for."""
 
     def __init__(self, batches, at):
-        self.batches, self.at, self.windows, self.length = batches, at, batches.windows, batches.length
-        self.first = None
+        self.batches, self.at, self.first = batches, at, None
+
+    def __getattr__(self, name):
+        return getattr(self.batches, name)
 
     def __getitem__(self, step):
         self.first = step if self.first is None else self.first
@@ -268,7 +270,7 @@ def test_patience_budget_and_plan_are_told_apart(make_task, tmp_path):
     assert budget.stopped_by == "budget"
     patience = make_task()
     steps = train(patience, tmp_path / "a2", ALONE).progress.step
-    windows_a_step = patience.recipe.batch_sequences / patience.batches.windows
+    windows_a_step = patience.batches.sequences / patience.batches.windows
     both = make_task(recipe={"budget_epochs": steps * windows_a_step + 1e-9})
     assert train(both, tmp_path / "d", ALONE).stopped_by == "patience", "out of patience at the budget's last step"
     one_pass = make_task(one_pass=True)

@@ -46,11 +46,23 @@ def test_schedules_end_where_they_say():
     assert all(later <= sooner for values in rates.values() for sooner, later in itertools.pairwise(values[10:]))
 
 
+@given(st.integers(1, 10**6), st.integers(1, 64), st.integers(1, 20), st.integers(1, 2048))
+def test_small_sets_have_smaller_batches(tokens, most, steps, n_ctx):
+    """With one batch for all, that of the smallest sets held each of their windows twice and more."""
+    recipe = RECIPE.model_copy(update={"batch_sequences": most, "steps_an_epoch": steps})
+    sequences, windows = recipe.sequences_of(tokens, n_ctx), tokens // n_ctx
+    assert 1 <= sequences <= most
+    assert windows // sequences >= min(windows, steps)
+    assert sequences == most or windows < (sequences + 1) * steps, "no smaller than it must be"
+    assert sequences <= recipe.sequences_of(tokens + n_ctx, n_ctx)
+
+
 def test_no_run_ends_inside_its_warm_up():
     experiment = Experiment.load("config/config.yaml")
     characters_a_token = 3
     smallest = min(d for grid in experiment.grids for d in (*grid.finetune, *grid.scratch)) // characters_a_token
-    epoch_steps = smallest // experiment.model.n_ctx / experiment.recipe.batch_sequences
+    sequences = experiment.recipe.sequences_of(smallest, experiment.model.n_ctx)
+    epoch_steps = smallest // experiment.model.n_ctx / sequences
     assert experiment.recipe.minimum_epochs * epoch_steps > 2 * experiment.recipe.warmup_steps
 
 

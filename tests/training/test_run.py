@@ -93,6 +93,33 @@ def test_a_request_to_stop_while_a_run_is_measured_ends_the_job_after_it(tmp_pat
     assert list(read_json("cells.json")) == list(runs)
 
 
+def test_a_small_set_has_a_smaller_batch_in_both_arms(tmp_path, monkeypatch):
+    """And its counts of tokens are of that batch."""
+    write_tokens(tmp_path / "tokens" / "corpus")
+    monkeypatch.chdir(tmp_path)
+    small = SPECIFICATION | {"recipe": SPECIFICATION["recipe"] | {"batch_sequences": 4, "steps_an_epoch": 10}}
+    main(["--runs", json.dumps({"a": small}), "--tokens", "tokens", "--out", "a.json"])
+    main(
+        [
+            "--runs",
+            json.dumps({"b": small | {"seed": 1}}),
+            "--tokens",
+            "tokens",
+            "--out",
+            "b.json",
+            "--initial",
+            "a.json",
+        ]
+    )
+    for name in ("a", "b"):
+        record, curve = read_json(f"{name}/run.json"), pq.read_table(f"{name}/curve.parquet").to_pylist()
+        windows = record["data"]["tokens"] // SHAPE.n_ctx
+        assert 20 <= windows < 30
+        assert record["batch_tokens"] == 2 * SHAPE.n_ctx
+        assert [row["tokens"] for row in curve] == [row["step"] * 2 * SHAPE.n_ctx for row in curve]
+        assert record["outcome"]["best_tokens"] == record["outcome"]["best_step"] * 2 * SHAPE.n_ctx
+
+
 def test_every_curve_has_the_same_columns(tmp_path, monkeypatch):
     """A run without 20 steps between two evaluations has no gradient noise, one without a step no row."""
     write_tokens(tmp_path / "tokens" / "corpus")

@@ -52,9 +52,9 @@ def _lines(axes: Axes, runs: pd.DataFrame, sizes: pd.DataFrame) -> list[End]:
 
 
 def _batch(axes: Axes, runs: pd.DataFrame) -> End:
-    batch = float(runs["batch_tokens"].iloc[0])
-    axes.axhline(batch, color=style.MUTED, linewidth=0.9)
-    return End(axes.get_xlim()[1], batch, "batch", style.MUTED)
+    batch = runs.groupby("d_chars")["batch_tokens"].median()
+    axes.plot(batch.index, batch, color=style.MUTED, linewidth=0.9)
+    return End(batch.index[-1], batch.iloc[-1], "batch", style.MUTED)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -71,7 +71,7 @@ def row(labels: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
         "unstable": outcome.get("unstable", False),
         "loss_spike": outcome.get("loss_spike"),
         "gradient_spike": outcome.get("gradient_spike"),
-        "batch_tokens": specification["recipe"]["batch_sequences"] * specification["model"]["n_ctx"],
+        "batch_tokens": record["batch_tokens"],
         "noise_scale_tokens": outcome.get("noise_scale_tokens"),
         "batch_above_noise_scale": outcome.get("batch_above_noise_scale", False),
         "flops": _float(outcome.get("flops")),

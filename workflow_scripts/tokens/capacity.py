@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Check that the corpora hold enough.")
     parser.add_argument("--needs", required=True, type=json.loads, help="corpus -> split -> characters|tokens -> count")
     parser.add_argument(
-        "--smallest", required=True, type=json.loads, help="JSON object: corpus, characters, n_ctx, warm_up_tokens"
+        "--smallest", required=True, type=json.loads, help="JSON object: corpus, characters, n_ctx, least_tokens"
     )
     parser.add_argument("--tokens", required=True, type=Path, help="folder of the token stage")
     parser.add_argument("--out", required=True, type=Path)

@@ -63,14 +63,17 @@ class Cell:
         Raises Preempted if `stop_requested` says so.
         """
         data, n_params = self.training_set(), self.shape.parameter_counts()["body"]
+        tokens = len(data.tokens) if data else 0
+        sequences = self.recipe.sequences_of(tokens, self.shape.n_ctx) if data else 0
         record: dict[str, Any] = {
             "parameters": self.shape.parameter_counts(),
-            "learning_rate": self.recipe.peak_learning_rate(n_params, len(data.tokens)) if data else None,
-            "weight_decay": self.recipe.weight_decay_of(n_params, len(data.tokens)) if data else None,
+            "learning_rate": self.recipe.peak_learning_rate(n_params, tokens) if data else None,
+            "weight_decay": self.recipe.weight_decay_of(n_params, tokens) if data else None,
+            "batch_tokens": sequences * self.shape.n_ctx if data else None,
             "data": {
                 "characters": data.characters if data else 0,
                 "bytes": data.bytes if data else 0,
-                "tokens": len(data.tokens) if data else 0,
+                "tokens": tokens,
                 "units": data.units if data else 0,
             },
         }
@@ -78,20 +81,22 @@ class Cell:
             if data is None:
                 trained = Trained(self.initial, Progress(), "plan")
             else:
-                trained = train(self._task(data), state, placement, checkpoint_seconds, stop_requested=stop_requested)
+                trained = train(
+                    self._task(data, sequences), state, placement, checkpoint_seconds, stop_requested=stop_requested
+                )
         except TrainingFailure as failure:
             trained = Trained({}, failure.progress, "failure")
             return trained, record | {"status": "failed", "failure": str(failure), "outcome": None}
-        outcome = self._measure(trained, placement) | self._effort(trained.progress, data)
+        outcome = self._measure(trained, placement) | self._effort(trained.progress, tokens, sequences)
         return trained, record | {"status": "ok", "failure": None, "outcome": outcome}
 
-    def _task(self, data: TokenSet) -> Task:
+    def _task(self, data: TokenSet, sequences: int) -> Task:
         seed = self.specification["seed"]
         return Task(
             shape=self.shape,
             recipe=self.recipe,
             seed=seed,
-            batches=Batches(data.tokens, self.shape.n_ctx, self.recipe.batch_sequences, seed),
+            batches=Batches(data.tokens, self.shape.n_ctx, sequences, seed),
             stop_windows=self.held_out("validation", self.evaluation["stop_tokens"]),
             one_pass="tokens" in self.specification["data"],
             initial_weights=self.initial,
@@ -115,16 +120,16 @@ class Cell:
             "stopped_by": trained.stopped_by,
         }
 
-    def _effort(self, progress: Progress, data: TokenSet | None) -> dict[str, Any]:
+    def _effort(self, progress: Progress, tokens: int, sequences: int) -> dict[str, Any]:
         """What it took to reach the best point, and whether the way there was smooth."""
-        batch_tokens = self.recipe.batch_sequences * self.shape.n_ctx
+        batch_tokens = sequences * self.shape.n_ctx
         best_tokens = progress.best_step * batch_tokens
-        critical = noise_scale(progress.curve, progress.best_step, self.recipe.batch_sequences, self.shape.n_ctx)
+        critical = noise_scale(progress.curve, progress.best_step, sequences, self.shape.n_ctx)
         loss_spike, gradient_spike = largest_rise(progress.curve), largest_norm(progress.curve)
         return {
             "best_step": progress.best_step,
             "best_tokens": best_tokens,
-            "best_epoch": best_tokens / len(data.tokens) if data else 0.0,
+            "best_epoch": best_tokens / tokens if tokens else 0.0,
             "steps": progress.step,
             "loss_spike": loss_spike,
             "gradient_spike": gradient_spike,

@@ -62,7 +62,7 @@ class Task:
 
     @property
     def epoch_steps(self) -> float:
-        return self.batches.windows / self.recipe.batch_sequences
+        return self.batches.windows / self.batches.sequences
 
     @property
     def planned_steps(self) -> int:
@@ -178,7 +178,7 @@ class Trainer:
         if not self.task.recipe.dropout:
             return [None] * len(parts)
         stream = np.random.Philox(key=[self.task.seed, self.progress.step])
-        keys = stream.random_raw(self.task.recipe.batch_sequences).view(np.int64)
+        keys = stream.random_raw(self.task.batches.sequences).view(np.int64)
         keys = self.placement.parts(keys, self.task.shape)
         return [Dropout(self.task.recipe.dropout, part) for part in keys]
 
@@ -220,7 +220,7 @@ class Trainer:
         progress.curve.append(
             {
                 "step": progress.step,
-                "tokens": progress.step * recipe.batch_sequences * self.task.shape.n_ctx,
+                "tokens": progress.step * self.task.batches.sequences * self.task.shape.n_ctx,
                 "validation_loss": loss,
                 "train_loss": self.interval["loss"].item() / steps if steps else None,
                 "gradient_norm": self.interval["gradient_norm"].item() / steps if steps else None,

@@ -81,14 +81,9 @@ class Placement:
     def parts(self, batch: np.ndarray, shape: ModelShape) -> list[Tensor]:
         """This process's sequences of the batch, as micro-batches on the device.
 
-        Raises ValueError if the batch cannot be shared evenly.
+        The batch of a small set, which the processes cannot share evenly, each of them takes whole.
         """
-        if len(batch) % self.world_size:
-            raise ValueError(
-                f"recipe.batch_sequences: {len(batch)} sequences cannot be shared by {self.world_size} devices; use a "
-                "number of devices that divides them (the batch is part of the recipe, the devices are not)"
-            )
-        mine = torch.from_numpy(batch[self.rank :: self.world_size])
+        mine = torch.from_numpy(batch if len(batch) % self.world_size else batch[self.rank :: self.world_size])
         if self.device.type == "cuda":
             mine = mine.pin_memory()  # else the copy may wait for what the device is at
         return list(mine.to(self.device, non_blocking=True).split(self.sequences_a_pass(len(batch), shape)))
@@ -97,7 +92,7 @@ class Placement:
         """Of a batch of so many: most that one forward pass of this process takes."""
         if self.micro_batch:
             return self.micro_batch
-        mine = max(1, sequences // self.world_size)
+        mine = sequences if sequences % self.world_size else sequences // self.world_size
         if self.in_shards:  # which keep whole gradients from one pass to the next
             return mine
         return -(-mine // -(-mine // most_sequences(self.device, shape)))

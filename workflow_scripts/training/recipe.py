@@ -22,7 +22,10 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_sequences: int = Field(gt=0)
-    """Sequences of n_ctx tokens a step, the same for every D: small enough for the smallest set."""
+    """Sequences of n_ctx tokens a step, of every set that fills `steps_an_epoch` such batches."""
+    steps_an_epoch: int = Field(1, gt=0)
+    """At least: a set too small for so many steps has smaller batches, down to one sequence, the same in both arms and at all N
+    (docs/trainer.md)."""
     learning_rate: float = Field(gt=0)
     """AdamW's, for `reference_n_params` parameters and a data set of `reference_tokens` tokens."""
     reference_n_params: int = Field(gt=0)
@@ -76,6 +79,10 @@ class Recipe(BaseModel):
         if self.reference_tokens is None and (self.learning_rate_d_exponent or self.weight_decay_d_exponent):
             raise ValueError("reference_tokens is missing: the powers of the data are of its tokens over that many")
         return self
+
+    def sequences_of(self, tokens: int, n_ctx: int) -> int:
+        """Of a batch, on a data set of so many tokens."""
+        return max(1, min(self.batch_sequences, tokens // n_ctx // self.steps_an_epoch))
 
     def peak_learning_rate(self, n_params: int, tokens: int) -> float:
         """For N = `n_params` on a data set of so many tokens."""

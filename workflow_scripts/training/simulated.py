@@ -80,12 +80,13 @@ def simulate(specification: Mapping[str, Any]) -> dict[str, Any]:
     counts = shape.parameter_counts()
     loss = loss_of(specification, counts["body"], characters)
     passes = 1.0 if "tokens" in data else epochs(characters) if characters else 0.0
-    batch_tokens = recipe.batch_sequences * shape.n_ctx
+    batch_tokens = recipe.sequences_of(tokens, shape.n_ctx) * shape.n_ctx
     steps = -int(-passes * tokens // batch_tokens)
     return {
         "parameters": counts,
         "learning_rate": recipe.peak_learning_rate(counts["body"], tokens) if tokens else None,
         "weight_decay": recipe.weight_decay_of(counts["body"], tokens) if tokens else None,
+        "batch_tokens": batch_tokens if tokens else None,
         "data": {
             "characters": characters,
             "bytes": characters,
@@ -119,7 +120,7 @@ def simulate(specification: Mapping[str, Any]) -> dict[str, Any]:
 def curve(specification: Mapping[str, Any], record: Mapping[str, Any]) -> pa.Table:
     """Evaluations on the way to the best point (that alone for a run without a step): of a pre-training down the planted
     surface, of other runs from the loss of a uniform guess."""
-    batch_tokens = specification["recipe"]["batch_sequences"] * specification["model"]["n_ctx"]
+    batch_tokens = record["batch_tokens"] or 0
     last, loss = record["outcome"]["best_step"], record["outcome"]["val_loss"]
     steps = np.unique(np.geomspace(1, last, EVALUATIONS).round().astype(np.int64)) if last else np.zeros(1, np.int64)
     if "tokens" in specification["data"]:
