@@ -19,6 +19,9 @@ PREFIX_STREAM, EPOCH_STREAM = 0, 1
 """First words of the random streams' keys: one for the shuffle of units, one for the order of windows in an epoch."""
 
 
+PIECE = 1_000_000
+
+
 class DataError(ValueError):
     """The corpus cannot give the data that was asked for."""
 
@@ -28,7 +31,7 @@ class TokenSet:
     """Tokens to train or evaluate on, and what they stand for."""
 
     tokens: np.ndarray
-    """int64 (n,): units one after another, each followed by the end-of-text token."""
+    """(n,), in the corpus's integer type: units one after another, each followed by the end-of-text token."""
     units: int
     characters: int
     bytes: int
@@ -74,11 +77,12 @@ class Corpus:
         """
         stream = np.memmap(self.folder / f"{split}.bin", dtype=self.manifest["dtype"], mode="r")
         units = self.units(split, unit_tokens)
+        end_of_text = stream.dtype.type(self.manifest["end_of_text"])
         order = np.random.default_rng([PREFIX_STREAM, seed]).permutation(len(units))
         parts: list[np.ndarray] = []
         left = characters if characters is not None else tokens
         for offset, length in units[order]:
-            part = np.append(stream[offset : offset + length].astype(np.int64), self.manifest["end_of_text"])
+            part = np.append(stream[offset : offset + length], end_of_text)
             sizes = self.characters_of[part] if characters is not None else np.ones(len(part), dtype=np.int64)
             total = int(sizes.sum())
             if total > left:
@@ -96,11 +100,17 @@ class Corpus:
                 f"in {held['tokens']:,} tokens. Ask for less, or add sources to this corpus."
             )
         flat = np.concatenate(parts)
-        return TokenSet(flat, len(parts), int(self.characters_of[flat].sum()), int(self.bytes_of[flat].sum()))
+        return TokenSet(flat, len(parts), _sum_of(self.characters_of, flat), _sum_of(self.bytes_of, flat))
+
+
+def _sum_of(sizes: np.ndarray, tokens: np.ndarray) -> int:
+    """Of the tokens' sizes, in pieces: all at once they would take four times the memory of the tokens."""
+    return sum(int(sizes[tokens[start : start + PIECE]].sum()) for start in range(0, len(tokens), PIECE))
 
 
 class Batches:
-    """Batches of windows over a ring of tokens: `batches[step]` depends on (tokens, sizes, seed, step) and nothing else.
+    """Batches of windows over a ring of tokens (its end goes on at its beginning): `batches[step]` depends on (tokens, sizes,
+    seed, step) and nothing else.
 
     An epoch cuts the ring into len(tokens) // n_ctx windows from a random phase and visits them in random order, so no
     token is presented twice in an epoch, and the few left over differ from epoch to epoch.
@@ -109,8 +119,8 @@ class Batches:
     def __init__(self, tokens: np.ndarray, n_ctx: int, sequences: int, seed: int) -> None:
         if len(tokens) <= n_ctx:
             raise DataError(f"a data set of {len(tokens)} tokens does not fill one context of {n_ctx} tokens")
-        self.ring = np.concatenate([tokens, tokens[: n_ctx + 1]])
-        self.length, self.n_ctx, self.sequences, self.seed = len(tokens), n_ctx, sequences, seed
+        self.ring, self.length = tokens, len(tokens)
+        self.n_ctx, self.sequences, self.seed = n_ctx, sequences, seed
         self.windows = self.length // n_ctx
         self._epoch, self._starts = -1, np.empty(0, dtype=np.int64)
 
@@ -123,13 +133,13 @@ class Batches:
         return self._starts
 
     def __getitem__(self, step: int) -> np.ndarray:
-        """Tokens (sequences, n_ctx + 1) of a step: inputs are [:, :-1], targets [:, 1:]."""
+        """Tokens (sequences, n_ctx + 1) of a step, int64: inputs are [:, :-1], targets [:, 1:]."""
         indices = np.arange(step * self.sequences, (step + 1) * self.sequences)
         starts = [self._epoch_starts(int(index // self.windows))[index % self.windows] for index in indices]
-        return self.ring[np.asarray(starts)[:, None] + np.arange(self.n_ctx + 1)]
+        return self.ring[(np.asarray(starts)[:, None] + np.arange(self.n_ctx + 1)) % self.length].astype(np.int64)
 
 
 def windows(tokens: np.ndarray, n_ctx: int) -> np.ndarray:
-    """Held-out tokens as rows (n, n_ctx + 1) in fixed order, every target exactly once; a last short window is dropped."""
+    """Held-out tokens as rows (n, n_ctx + 1), int64, in fixed order, every target exactly once; a last short window is dropped."""
     count = (len(tokens) - 1) // n_ctx
-    return tokens[np.arange(count)[:, None] * n_ctx + np.arange(n_ctx + 1)]
+    return tokens[np.arange(count)[:, None] * n_ctx + np.arange(n_ctx + 1)].astype(np.int64)

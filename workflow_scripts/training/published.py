@@ -1,7 +1,7 @@
 """What an experiment costs on a GPU that is not here: from its published rates, with every assumption named.
 
 The memory of a GPU is that of the trainer's state and of the activations of one micro-batch; that of the host is the
-data set, which the trainer holds as int64.
+data set.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflow_scripts.experiment import Experiment
-from workflow_scripts.training.expected import Expectation, devices_of, set_mb
+from workflow_scripts.training.expected import Expectation, devices_of, set_mb, token_bytes
 from workflow_scripts.training.shape import ModelShape
 
 Machine = dict[str, dict[str, float]]
@@ -30,7 +30,6 @@ CHECKPOINT_BYTES = 20
 CHECKPOINTS = 3
 """On the disk while a run goes on: the last two, and the one that is written."""
 WEIGHT_BYTES = 4
-STORED_TOKEN_BYTES = 2
 HOST_MB = 4000
 """A process with CUDA."""
 
@@ -121,11 +120,10 @@ def _notes(
         for splits in needs.values()
         for counts in splits.values()
     )
-    wide = 1 if experiment.tokenizer.vocab_size <= 2**16 else 2
     over = [size for size, here in found["machine"].items() if here["gpu_memory_mb"] > 1000 * gpu.memory_gb]
     return [
         f"{len(found['runs'])} runs in {len(found['jobs'])} jobs, {found['devices'] * sum(found['jobs'].values()) / 3600:,.0f} GPU hours."
-        f" Disk: {weights / 1e9:,.0f} GB of weights, {wide * STORED_TOKEN_BYTES * tokens / 1e9:,.0f} GB of tokens that are trained"
+        f" Disk: {weights / 1e9:,.0f} GB of weights, {token_bytes(experiment) * tokens / 1e9:,.0f} GB of tokens that are trained"
         f" and judged on, {CHECKPOINTS * CHECKPOINT_BYTES * max(totals.values()) / 1e9:,.0f} GB of checkpoints for each job at"
         " work on the largest size.",
         f"Assumed: {gpu.title}, {utilisation:.0%} of {getattr(gpu, experiment.recipe.precision) / 1e12:g} TFLOP/s"
