@@ -44,7 +44,8 @@ def test_the_smallest_sets_of_the_papers_do_not_end_in_their_warm_up(name):
     experiment = load(name)
     recipe = experiment.recipe
     smallest = min(run.characters for run in experiment.runs if run.arm == "scratch")
-    steps = smallest / 3 / (recipe.batch_sequences * experiment.model.n_ctx) * recipe.budget_epochs
+    sequences = recipe.sequences_of(smallest // 3, experiment.model.n_ctx)
+    steps = smallest / 3 / (sequences * experiment.model.n_ctx) * recipe.budget_epochs
     assert steps > 5 * recipe.warmup_steps
 
 

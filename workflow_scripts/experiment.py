@@ -64,7 +64,7 @@ class Experiment(Strict):
     """Runs are drawn from this truth instead of being trained; results stand apart, and say so everywhere."""
     gpu: int = Field(1, ge=0)
     """GPUs a training job takes where there are any; 0 keeps it on the CPU.  With more than one the processes of a job
-    share each batch (DDP), and `batch_sequences` must be a multiple of it."""
+    share each batch (DDP), and `batch_sequences` must be a multiple of it; a small set's batch may be none, and each takes it whole."""
     nodes: int = Field(1, ge=1)
     """Nodes of a cluster that a training job's GPUs are spread over, evenly; with `gpu` = 0 a process a node trains."""
     shard: bool = False
@@ -333,7 +333,7 @@ class Experiment(Strict):
     def smallest_set(self) -> dict[str, str | int]:
         """The set that must still fill a context of `n_ctx` tokens, and hold `least_tokens`, or its budget would end inside the
         warm-up: its corpus and its characters."""
-        epoch_steps = (self.recipe.warmup_steps + 1) / self.recipe.budget_epochs
+        epoch_steps = (self.recipe.warmup_steps + 1) / self.recipe.budget_epochs  # that get past the warm-up
         sequences = 1 if epoch_steps <= self.recipe.steps_an_epoch else self.recipe.batch_sequences
         return {
             "corpus": self.target,

@@ -27,6 +27,15 @@ def test_a_set_holds_d_characters_to_the_token(corpus, characters, unit_tokens, 
     assert data.bytes == corpus.bytes_of[data.tokens].sum()
 
 
+def test_tokens_take_no_more_memory_than_their_file(corpus):
+    """As int64, three times at its peak, a set of 5e9 tokens needed 120 GB."""
+    data = corpus.prefix("train", 32, 0, characters=900)
+    assert data.tokens.dtype == np.uint16
+    batches = Batches(data.tokens, 16, 2, 0)
+    assert batches.ring is data.tokens
+    assert batches[0].dtype == windows(data.tokens, 16).dtype == np.int64
+
+
 def test_a_set_in_tokens_is_exact(corpus):
     assert len(corpus.prefix("train", None, 0, tokens=777).tokens) == 777
 

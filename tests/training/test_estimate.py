@@ -69,7 +69,7 @@ def test_jobs_hold_their_runs_and_ask_for_half_more(experiment):
         minutes = found["needs"][job]["runtime"] - estimate.START_MINUTES
         assert 1.5 * seconds / 60 <= minutes < 1.5 * seconds / 60 + 1
     small, large = (found["needs"][f"scratch/excerpt/124k/seed0/{cells}"] for cells in ("small", "d245000"))
-    assert small["mem_mb"] == math.ceil(1.5 * (400 + 24 * 138_000 / 1.54 / 1e6)) + estimate.SNAKEMAKE_MB
+    assert small["mem_mb"] == math.ceil(1.5 * (400 + 6.8 * 138_000 / 1.54 / 1e6)) + estimate.SNAKEMAKE_MB
     assert large["mem_mb"] > small["mem_mb"]
     assert "186 runs" in estimate.table(found, 2)
 

@@ -92,12 +92,13 @@ def test_two_processes_learn_what_one_learns(make_task, tmp_path, port, sharded,
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
-def test_they_do_where_a_small_sets_batch_cannot_be_shared(make_task, tmp_path, port, sharded):
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_they_do_where_a_small_sets_batch_cannot_be_shared(make_task, tmp_path, port, sharded, micro_batch):
     """Each takes all of it then: devices are placement, and change no result."""
     task = make_task(recipe={"batch_sequences": 4, "steps_an_epoch": 10, "dropout": 0.3}, characters=1000)
     assert task.batches.sequences == 3
     expected, _ = alone(task)
-    found, _ = run_together(task, 2, port, sharded, tmp_path)
+    found, _ = run_together(task, 2, port, sharded, tmp_path, micro_batch=micro_batch)
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
@@ -208,6 +209,9 @@ def test_passes_on_a_cpu_stay_in_its_cache_unless_told_otherwise():
     assert Placement(CPU).sequences_a_pass(9, shape) == 5, "two passes alike, not 8 and 1"
     assert Placement(CPU).sequences_a_pass(64, large) == 1
     assert Placement(CPU, world_size=16).sequences_a_pass(64, shape) == 4
+    assert Placement(torch.device("cuda"), world_size=8).sequences_a_pass(63, large) == 8, (
+        "no more than of a whole batch"
+    )
     assert Placement(CPU, micro_batch=32).sequences_a_pass(64, shape) == 32
     assert Placement(CPU, world_size=2, sharded=True).sequences_a_pass(64, large) == 32, (
         "gradients stay whole between passes"

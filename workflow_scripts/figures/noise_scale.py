@@ -19,7 +19,7 @@ NOISE = ("noise_scale_tokens", "batch_tokens")
 def draw(laws: Laws, target: str) -> Figure:
     """B_simple (tokens) around the best point against D, a line a size: from scratch at the left, fine-tuned beside it.
 
-    McCandlish et al. 2018 (1812.06162); runs too short to be measured are left out.
+    McCandlish et al. 2018 (1812.06162); runs too short to be measured are left out, and batches of one sequence.
     """
     read_table(laws.folder / "runs.parquet", NOISE)
     figure, rows = style.panels(len(laws.sources), columns=2, height=2.9)
@@ -53,7 +53,7 @@ def _lines(axes: Axes, runs: pd.DataFrame, sizes: pd.DataFrame) -> list[End]:
 
 def _batch(axes: Axes, runs: pd.DataFrame) -> End:
     batch = runs.groupby("d_chars")["batch_tokens"].median()
-    axes.plot(batch.index, batch, color=style.MUTED, linewidth=0.9)
+    axes.plot(batch.index, batch, color=style.MUTED, linewidth=0.9, marker="_")
     return End(batch.index[-1], batch.iloc[-1], "batch", style.MUTED)
 
 

@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
         if labels["arm"] in ("pretrain", "scratch") and record["status"] == "ok":
             curves[len(rows)] = learning_curve(record, read_curve(arguments.training / folder / "curve.parquet"))
         rows.append(row(labels, record))
-    table = pd.DataFrame(rows).astype({"pretrain_tokens": "Int64", "best_tokens": "Int64"})
+    table = pd.DataFrame(rows).astype(dict.fromkeys(("pretrain_tokens", "best_tokens", "batch_tokens"), "Int64"))
     for place, collected in ((arguments.out, table), (arguments.curves, beside_their_runs(curves, table))):
         with written(place) as temporary:
             collected.to_parquet(temporary, index=False)

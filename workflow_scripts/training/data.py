@@ -20,6 +20,7 @@ PREFIX_STREAM, EPOCH_STREAM = 0, 1
 
 
 PIECE = 1_000_000
+"""Tokens whose sizes are summed at once."""
 
 
 class DataError(ValueError):

@@ -195,8 +195,9 @@ class Trainer:
             torch.backends.cuda.matmul.allow_tf32 = tf32
 
     def measure_noise(self) -> tuple[float | None, float | None]:
-        """Of the gradients of the next batch without dropout, by halves; unknown where weights are in shards."""
-        if self.placement.in_shards:
+        """Of the gradients of the next batch without dropout, by halves; unknown where weights are in shards, or where the batch
+        is one sequence."""
+        if self.placement.in_shards or self.task.batches.sequences == 1:
             return None, None
         batch = torch.from_numpy(self.task.batches[self.progress.step]).to(self.device)
         sequences = self.placement.sequences_a_pass(len(batch), self.task.shape)

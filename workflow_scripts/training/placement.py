@@ -1,7 +1,7 @@
 """Where a run is computed: device, processes, slices of a batch.  None of it is part of a run's identity.
 
-One process drives one device.  Processes that `torchrun` starts together share every batch: with whole copies of the
-model (DDP), or with its weights in shards where they do not fit (FSDP2).
+One process drives one device.  Processes that `torchrun` starts together share every batch that they can: with whole copies of
+the model (DDP), or with its weights in shards where they do not fit (FSDP2).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Placement:
         """Of a batch of so many: most that one forward pass of this process takes."""
         if self.micro_batch:
             return self.micro_batch
-        mine = sequences if sequences % self.world_size else sequences // self.world_size
+        mine = -(-sequences // self.world_size)
         if self.in_shards:  # which keep whole gradients from one pass to the next
             return mine
         return -(-mine // -(-mine // most_sequences(self.device, shape)))

@@ -25,7 +25,7 @@ class Recipe(BaseModel):
     """Sequences of n_ctx tokens a step, of every set that fills `steps_an_epoch` such batches."""
     steps_an_epoch: int = Field(1, gt=0)
     """At least: a set too small for so many steps has smaller batches, down to one sequence, the same in both arms and at all N
-    (docs/trainer.md)."""
+    (docs/trainer.md).  Of tokens, of which the sets of two seeds hold a few more or less."""
     learning_rate: float = Field(gt=0)
     """AdamW's, for `reference_n_params` parameters and a data set of `reference_tokens` tokens."""
     reference_n_params: int = Field(gt=0)
