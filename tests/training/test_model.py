@@ -56,6 +56,28 @@ def test_fused_loss_and_gradients_are_those_of_the_plain_head(n, seed):
         torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets), plain)
 
 
+@given(st.integers(1, 600), st.integers(0, 10**6))
+@settings(max_examples=15)
+def test_under_autocast_the_products_of_the_head_are_rounded_and_nothing_else(n, seed):
+    """They were in float32: with a vocabulary of 4,096 the peers were faster in bfloat16."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden, weight = (torch.randn(count, 16, generator=generator).requires_grad_() for count in (n, 11))
+    targets = torch.randint(0, 11, (n,), generator=generator)
+    plain = F.cross_entropy((hidden.bfloat16() @ weight.bfloat16().T).float(), targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        fused = linear_cross_entropy(hidden, weight, targets)
+        with torch.no_grad():
+            evaluated = linear_cross_entropy(hidden, weight, targets)
+    assert fused.dtype == evaluated.dtype == torch.float32
+    assert fused.item() == pytest.approx(plain.item(), abs=1e-3)
+    assert evaluated.item() == pytest.approx(plain.item(), abs=1e-3)
+    for found, expected in zip(
+        torch.autograd.grad(fused, [hidden, weight]), torch.autograd.grad(plain, [hidden, weight]), strict=True
+    ):
+        assert found.dtype == torch.float32
+        assert (found - expected).norm() < 0.02 * expected.norm()
+
+
 @given(st.floats(-2, 3), st.integers(0, 10**6))
 @settings(max_examples=30)
 def test_an_evaluated_loss_is_that_of_exact_logits_however_large_they_are(power, seed):

@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,17 +181,9 @@ class Trainer:
         keys = self.placement.parts(keys, self.task.shape)
         return [Dropout(self.task.recipe.dropout, part) for part in keys]
 
-    @contextmanager
-    def precision(self) -> Iterator[None]:
-        """Of the products inside the block.  Those of the head go into a buffer, which autocast leaves alone: on CUDA they are
-        in TF32 where others are in bfloat16."""
-        half, tf32 = self.task.recipe.precision == "bfloat16", torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = half
-        try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = tf32
+    def precision(self) -> torch.autocast:
+        """Of the products inside the block."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.recipe.precision == "bfloat16")
 
     def measure_noise(self) -> tuple[float | None, float | None]:
         """Of the gradients of the next batch without dropout, by halves; unknown where weights are in shards, or where the batch

@@ -182,19 +182,31 @@ def _chunk_rows(weight: Tensor) -> int:
     return 256 if len(weight) <= 8192 else 128
 
 
-def _logits_in_chunks(hidden: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def _rounded(x: Tensor) -> Tensor:
+    """An operand of a product in the precision that autocast asks for; products into a buffer it leaves alone."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """a @ b in `out`, which may be of a wider type."""
+    return torch.mm(a, b, out=out) if a.dtype == out.dtype else out.copy_(a @ b)
+
+
+def _logits_in_chunks(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
     """Yields rows of hidden @ weight.T in one buffer, which the next ones overwrite, so that no (B·T, V) tensor exists."""
     n, rows = len(hidden), _chunk_rows(weight)
-    buffer = hidden.new_empty(min(rows, n), weight.shape[0])
+    buffer = hidden.new_empty(min(rows, n), weight.shape[0], dtype=dtype)
     for start in range(0, n, rows):
         part = slice(start, start + rows)
-        yield part, torch.mm(hidden[part], weight.T, out=buffer[: min(rows, n - start)])
+        yield part, _product(hidden[part], weight.T, buffer[: min(rows, n - start)])
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     """Loss and gradients of the head in one go: one softmax serves both.
 
-    The weight's gradient is kept transposed, for which BLAS is twice as fast at small C.
+    The weight's gradient is kept transposed, for which BLAS is twice as fast at small C.  Under autocast products are rounded,
+    and sums of them kept in the type of the operands.
     """
 
     @staticmethod
@@ -202,12 +214,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
         of_target = hidden.new_empty(len(targets), 1)
         grad_hidden = torch.empty_like(hidden)
         grad_weight_t = hidden.new_zeros(weight.shape[1], weight.shape[0])
-        for part, p in _logits_in_chunks(hidden, weight):
+        dtype, hidden, weight = hidden.dtype, _rounded(hidden), _rounded(weight)
+        for part, p in _logits_in_chunks(hidden, weight, dtype):
             torch.softmax(p, dim=-1, out=p)
             torch.gather(p, 1, targets[part, None], out=of_target[part])
             p.scatter_add_(1, targets[part, None], -p.new_ones(len(p), 1))
-            torch.mm(p, weight, out=grad_hidden[part])
-            grad_weight_t.addmm_(hidden[part].T, p)
+            p = p.to(weight.dtype)
+            _product(p, weight, grad_hidden[part])
+            if p.dtype == dtype:
+                grad_weight_t.addmm_(hidden[part].T, p)
+            else:
+                grad_weight_t += hidden[part].T @ p
         ctx.save_for_backward(grad_hidden, grad_weight_t.T)
         return -of_target.clamp_(min=torch.finfo(of_target.dtype).tiny).log_().mean()
 
@@ -224,7 +241,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
         return _LinearCrossEntropy.apply(hidden, weight, targets)
     of_target, total = hidden.new_empty(2, len(targets), 1)
     small = bool(hidden.norm(dim=1).max() * weight.norm(dim=1).max() < SMALL_LOGIT)
-    for part, logits in _logits_in_chunks(hidden, weight):
+    for part, logits in _logits_in_chunks(_rounded(hidden), _rounded(weight), hidden.dtype):
         if not small:
             logits -= logits.amax(1, keepdim=True)
         torch.gather(logits, 1, targets[part, None], out=of_target[part])

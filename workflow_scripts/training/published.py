@@ -53,22 +53,16 @@ GPUS = {
 
 def machine(experiment: Experiment, gpu: Gpu, utilisation: float) -> Machine:
     """Seconds a step and an evaluated token, memory of the host and of the GPU (MB), by size.  The GPUs of a job share a step;
-    each evaluates all.
-
-    With bfloat16 the head's products are in TF32 (`Trainer`), whose rate is half as high on all of these.  The final evaluation
-    is in float32.
-    """
+    each evaluates all, and finally in float32."""
     rate = getattr(gpu, experiment.recipe.precision) * utilisation
-    head_rate = rate / 2 if experiment.recipe.precision == "bfloat16" else rate
     share = experiment.recipe.batch_sequences * experiment.model.n_ctx / devices_of(experiment)
     found = {}
     for size, shape in experiment.shapes.items():
-        blocks = shape.flops_per_token(with_head=False)
-        token = blocks / rate + (shape.flops_per_token(with_head=True) - blocks) / head_rate
+        flops = shape.flops_per_token(with_head=True)
         found[size] = {
-            "seconds_per_step": max(FASTEST_STEP, share * token),
-            "seconds_per_evaluated_token": token / 3,
-            "seconds_per_final_token": shape.flops_per_token(with_head=True) / 3 / (gpu.float32 * utilisation),
+            "seconds_per_step": max(FASTEST_STEP, share * flops / rate),
+            "seconds_per_evaluated_token": flops / 3 / rate,
+            "seconds_per_final_token": flops / 3 / (gpu.float32 * utilisation),
             "memory_mb": HOST_MB + CHECKPOINT_BYTES * shape.parameter_counts()["total"] / 1e6,
             "gpu_memory_mb": gpu_memory(experiment, shape) / 1e6,
         }
