@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow_scripts.laws.sweeps import effect_on_transfer, judge, parabola_minimum
+from workflow_scripts.laws.sweeps import effect_on_transfer, judge
 from workflow_scripts.laws.transfer_at_optima import of_the_same_runs
 
 RATES = [0.001, 0.002, 0.004, 0.008, 0.016]
@@ -31,10 +31,13 @@ def swept(optimum, arm="scratch", size="25k", noise=0.0, curvature=0.05, level=3
 
 
 @given(st.floats(0.36, 2.8))
-def test_a_planted_optimum_is_found(optimum):
+def test_the_best_swept_value_is_the_one_beside_a_planted_optimum(optimum):
+    """And what the recipe loses was measured: at a wall, a parabola through points a factor 3 apart told 0.068 where no
+    value between them brings more than 0.019."""
     (cell,) = judge(swept(optimum))
-    assert cell["best_value"] == pytest.approx(OWN * optimum, rel=1e-6)
-    assert cell["left"] == pytest.approx(0.05 * np.log(optimum) ** 2, abs=1e-9)
+    lost = {rate: 0.05 * np.log(rate / (OWN * optimum)) ** 2 for rate in RATES}
+    assert lost[cell["best_value"]] == min(lost.values())
+    assert cell["left"] == pytest.approx(lost[OWN] - min(lost.values()), abs=1e-9)
     assert cell["optimum_inside"]
 
 
@@ -56,10 +59,6 @@ def test_a_failed_run_is_named_and_costs_its_value_only():
     (cell,) = judge(runs)
     assert cell["failed"] == [0.016]
     assert cell["best_value"] == pytest.approx(OWN)
-
-
-def test_the_lowest_point_at_an_edge_is_returned_as_it_is():
-    assert parabola_minimum(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])) == (0.0, 1.0)
 
 
 def test_d_t_moves_by_the_difference_of_what_the_arms_lose():
@@ -108,16 +107,6 @@ def shares(losses, own=0.0):
 def test_none_of_a_constant_is_an_end_of_what_is_possible_and_not_of_the_sweep():
     (cell,) = judge(shares({0.0: 3.0, 0.1: 3.1, 0.2: 3.3}))
     assert (cell["best_value"], cell["optimum_inside"], cell["verdict"]) == (0.0, True, "negligible")
-
-
-def test_shares_of_dropout_are_equally_far_apart_whichever_runs_failed():
-    """Logarithms would put the minimum of these elsewhere, and the two arms of a pair must not differ in that."""
-    losses = {share: 3 + (share - 0.12) ** 2 for share in (0.0, 0.05, 0.1, 0.2, 0.4)}
-    for known in (losses, losses | {0.0: np.nan}):
-        (cell,) = judge(shares(known))
-        assert cell["best_value"] == pytest.approx(0.12)
-    (cell,) = judge(shares(losses))
-    assert cell["left"] == pytest.approx(0.12**2)
 
 
 def test_a_cell_without_a_run_that_ended_well_is_named():

@@ -27,9 +27,7 @@ HEAD = (
 )
 NOTE = (
     f"Negligible: at most {NEGLIGIBLE} nats per token, or two standard errors (±) where those are more. ≤, ≥: the best of "
-    "the swept values is the smallest above 0 or the largest, so the optimum may lie beyond, and the recipe may lose more. Inside, "
-    "the best value and its loss are the minimum of a parabola through the best of the swept values and the two beside it: "
-    "nothing was trained there. D_T at the optima: with the best value in each arm; none where D_T is 0 or below, of which a "
+    "the swept values is the smallest above 0 or the largest, so the optimum may lie beyond, and the recipe may lose more. D_T at the optima: with the best value in each arm; none where D_T is 0 or below, of which a "
     "ratio reads backwards."
 )
 

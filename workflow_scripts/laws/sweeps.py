@@ -20,7 +20,6 @@ import pandas as pd
 from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import write_json
 from workflow_scripts.laws.collect import read_record
-from workflow_scripts.sections import LINEAR
 
 CELL = ["constant", "arm", "source", "size", "n_params", "d_chars"]
 NEGLIGIBLE = 0.02
@@ -49,18 +48,8 @@ def read_runs(experiment: Experiment, training: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).drop_duplicates()  # two sweeps of a constant may share cells, its own value at the least
 
 
-def parabola_minimum(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Place and value of the minimum through the lowest point and its two neighbours; the lowest point at an edge."""
-    low = int(np.argmin(y))
-    if low in (0, len(x) - 1):
-        return float(x[low]), float(y[low])
-    around = slice(low - 1, low + 2)
-    a, b, c = np.polyfit(x[around], y[around], 2)
-    return float(-b / (2 * a)), float(c - b**2 / (4 * a))
-
-
 def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
-    """Where the optimum lies, and how much the recipe's own value loses against it (nats a token).
+    """The best of the swept values, and how much the recipe's own loses against it (nats a token).
 
     0 is an end of what is possible, not of the sweep alone.  Raises SystemExit if no value is left whose runs all ended
     well.
@@ -72,17 +61,15 @@ def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
             f"sweep of {cell}: a run failed at every value; their run.json say why: change the sweep, or drop it"
         )
     values, loss, own = by_value.index.to_numpy(), by_value.mean(axis=1).to_numpy(), float(runs.own.iloc[0])
-    in_logs = runs.constant.iloc[0] not in LINEAR
-    place, lowest = parabola_minimum(np.log(values) if in_logs else values, loss)
     best = by_value.index[int(np.argmin(loss))]
     there = own in by_value.index
     return {
         "own": own,
         "losses": dict(zip((f"{value:g}" for value in values), loss.tolist(), strict=True)),
         "failed": sorted(set(runs.value) - set(values)),
-        "best_value": float(np.exp(place)) if in_logs else place,
+        "best_value": float(best),
         "optimum_inside": bool(values[0] < best < values[-1] or best == 0),
-        "left": float(by_value.loc[own].mean() - lowest) if there else None,
+        "left": float(by_value.loc[own].mean() - loss.min()) if there else None,
         "differences": (by_value.loc[own] - by_value.loc[best]).tolist() if there and best != own else [],
     }
 
