@@ -1,4 +1,4 @@
-"""A sweep says where the optimum lies, what the recipe leaves on the table, and what D_T would be without that."""
+"""A sweep says which value is best, what the recipe loses against it, and what D_T would be without that."""
 
 import numpy as np
 import pandas as pd

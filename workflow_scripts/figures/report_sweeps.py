@@ -1,4 +1,4 @@
-"""What the sweeps say of the recipe: where the optimum of a constant lies, and what the recipe loses against it."""
+"""What the sweeps say of the recipe: which value of a constant is best, and what the recipe loses against it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAD = (
 )
 NOTE = (
     f"Negligible: at most {NEGLIGIBLE} nats per token, or two standard errors (±) where those are more. ≤, ≥: the best of "
-    "the swept values is the smallest above 0 or the largest, so the optimum may lie beyond, and the recipe may lose more. D_T at the optima: with the best value in each arm; none where D_T is 0 or below, of which a "
+    "the swept values is the smallest above 0 or the largest, so the optimum may lie beyond, and the recipe may lose more. The best of several swept values is somewhat flattered. D_T at the optima: with the best value in each arm; none where D_T is 0 or below, of which a "
     "ratio reads backwards."
 )
 

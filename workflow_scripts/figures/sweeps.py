@@ -69,7 +69,7 @@ def _lines(
         axes.plot(values, shown, color=look.colour, linestyle=data[cell["d_chars"]].dashes, marker=look.marker)
         name = f"{cell['size']}, {count(cell['d_chars'])}" + (f" {cell['source']}" if several else "")
         ends.append(End(values[-1], float(shown[-1]), name, look.colour))
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], rotation=30, fontsize=6.5)
     axes.set_xticks([], minor=True)
     return ends
 

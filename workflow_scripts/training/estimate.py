@@ -5,7 +5,7 @@
 
 Each size trains and evaluates for some seconds on random tokens in a process of its own, so speed and memory are this
 machine's; with `--gpu`, nothing is run, and they follow from the published rates of that GPU (`published.py`).  The steps
-of a pre-training are its plan; those of other runs are expected from the quickstart's (docs/trainer.md), or from
+of a pre-training are its plan; those of other runs are expected from the quickstart's (docs/workflow.md), or from
 `--epochs`.  Prints a table and writes results/<experiment>/estimate.json, from which the rules take each job's `mem_mb`
 and `runtime` from then on.
 """

@@ -205,8 +205,8 @@ def _logits_in_chunks(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Ite
 class _LinearCrossEntropy(torch.autograd.Function):
     """Loss and gradients of the head in one go: one softmax serves both.
 
-    The weight's gradient is kept transposed, for which BLAS is twice as fast at small C.  Under autocast products are rounded,
-    and sums of them kept in the type of the operands.
+    The weight's gradient is kept transposed, for which BLAS is twice as fast at small C.  Under autocast operands are rounded,
+    and sums of products kept in the type of the arguments.
     """
 
     @staticmethod

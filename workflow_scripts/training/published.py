@@ -25,6 +25,8 @@ COPY_BYTES = 2
 ACTIVATION_BYTES = 34
 """A token, layer and unit of width, without attention scores (Korthikanti et al. 2022, 2205.05198, table 2); twice that
 in float32."""
+HEAD_BYTES = 2048 * 10
+"""An entry of the vocabulary, of the logits in work: float32, with two copies in bfloat16 and one more on its way."""
 CHECKPOINT_BYTES = 20
 """A parameter: weights, average, two moments, best weights."""
 CHECKPOINTS = 3
@@ -77,7 +79,11 @@ def gpu_memory(experiment: Experiment, shape: ModelShape) -> float:
     activations = ACTIVATION_BYTES * (1 if half else 2) * sequences * shape.n_ctx * shape.n_layer * shape.d_model
     in_shards = experiment.shard and devices > 1
     state = STATE_BYTES + COPY_BYTES * half + NOISE_BYTES * (not in_shards)
-    return state * shape.parameter_counts()["total"] / (devices if in_shards else 1) + activations
+    return (
+        state * shape.parameter_counts()["total"] / (devices if in_shards else 1)
+        + activations
+        + HEAD_BYTES * shape.vocab_size
+    )
 
 
 def table(experiment: Experiment, found: dict[str, Any], gpu: Gpu, utilisation: float, expected: Expectation) -> str:
