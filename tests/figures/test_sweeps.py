@@ -62,7 +62,7 @@ def test_an_optimum_at_the_edge_of_one_arms_sweep_is_not_called_inside(judged: C
     cells = judged(INSIDE, BEYOND)["cells"]
     assert {(cell["arm"], cell["optimum_inside"]) for cell in cells} == {("scratch", True), ("finetune", False)}
     for cell in cells:
-        expected = INSIDE if cell["arm"] == "scratch" else 0.25
+        expected = 1.0 if cell["arm"] == "scratch" else 0.25  # of the values that were swept
         assert cell["best_value"] == pytest.approx(OWN * expected)
         assert cell["verdict"] == ("negligible" if cell["arm"] == "scratch" else "not negligible")
 

@@ -6,7 +6,7 @@ from workflow_scripts.experiment import Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.training import estimate
 from workflow_scripts.training.expected import Expectation, expected_steps, set_mb
-from workflow_scripts.training.published import FASTEST_STEP, GPUS, gpu_memory, machine, table
+from workflow_scripts.training.published import FASTEST_STEP, GPUS, HEAD_BYTES, gpu_memory, machine, table
 
 CONFIG = "config/experiments/text-to-python.yaml"
 EXPECTED = Expectation(characters_per_token=3.0, epochs=5.0)
@@ -55,7 +55,10 @@ def test_shards_and_a_shared_batch_take_less_of_each_gpu(experiment):
         gpu_memory(experiment.model_copy(update=more), shape)
         for more in ({"micro_batch": None}, several, several | {"shard": True})
     )
-    assert (alone - 8 * shape.parameter_counts()["total"]) / 8 == pytest.approx(sharded), "no noise is measured"
+    head, noise = HEAD_BYTES * shape.vocab_size, 8 * shape.parameter_counts()["total"]
+    assert (alone - head - noise) / 8 + head == pytest.approx(sharded), (
+        "no noise is measured, and the head is each one's"
+    )
     assert sharded < shared < alone
 
 
