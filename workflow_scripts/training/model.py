@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workflow_scripts.training.products import Linear, by_onednn, product
 from workflow_scripts.training.shape import ModelShape
 
 
@@ -59,8 +60,8 @@ class Attention(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.n_head = shape.n_head
-        self.qkv = nn.Linear(shape.d_model, 3 * shape.d_model)
-        self.out = nn.Linear(shape.d_model, shape.d_model)
+        self.qkv = Linear(shape.d_model, 3 * shape.d_model)
+        self.out = Linear(shape.d_model, shape.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
@@ -75,8 +76,8 @@ class Block(nn.Module):
         self.norm_1 = nn.LayerNorm(shape.d_model)
         self.attention = Attention(shape)
         self.norm_2 = nn.LayerNorm(shape.d_model)
-        self.up = nn.Linear(shape.d_model, 4 * shape.d_model)
-        self.down = nn.Linear(4 * shape.d_model, shape.d_model)
+        self.up = Linear(shape.d_model, 4 * shape.d_model)
+        self.down = Linear(4 * shape.d_model, shape.d_model)
 
     def forward(self, x: Tensor, dropout: Dropout | None = None, site: int = 0) -> Tensor:
         x = x + dropped(self.attention(self.norm_1(x)), dropout, site)
@@ -190,7 +191,20 @@ def _rounded(x: Tensor) -> Tensor:
 
 def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     """a @ b in `out`, which may be of a wider type."""
-    return torch.mm(a, b, out=out) if a.dtype == out.dtype else out.copy_(a @ b)
+    return torch.mm(a, b, out=out) if _fits(a, out) else out.copy_(product(a, b))
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, where `total` may be of a wider type."""
+    if _fits(a, total):
+        total.addmm_(a, b)
+    else:
+        total += product(a, b)
+
+
+def _fits(a: Tensor, out: Tensor) -> bool:
+    """Whether a product of `a` can be made in place."""
+    return a.dtype == out.dtype and not by_onednn(a)
 
 
 def _logits_in_chunks(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
@@ -221,10 +235,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             p.scatter_add_(1, targets[part, None], -p.new_ones(len(p), 1))
             p = p.to(weight.dtype)
             _product(p, weight, grad_hidden[part])
-            if p.dtype == dtype:
-                grad_weight_t.addmm_(hidden[part].T, p)
-            else:
-                grad_weight_t += hidden[part].T @ p
+            _add_product(grad_weight_t, hidden[part].T, p)
         ctx.save_for_backward(grad_hidden, grad_weight_t.T)
         return -of_target.clamp_(min=torch.finfo(of_target.dtype).tiny).log_().mean()
 
