@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workflow_scripts.training.products import Linear, by_onednn, product
+from workflow_scripts.training.products import Linear, product
 from workflow_scripts.training.shape import ModelShape
 
 
@@ -184,36 +184,17 @@ def _chunk_rows(weight: Tensor) -> int:
 
 
 def _rounded(x: Tensor) -> Tensor:
-    """An operand of a product in the precision that autocast asks for; products into a buffer it leaves alone."""
+    """An operand in the precision that autocast asks for: once, instead of at every product."""
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
-def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """a @ b in `out`, which may be of a wider type."""
-    return torch.mm(a, b, out=out) if _fits(a, out) else out.copy_(product(a, b))
-
-
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, where `total` may be of a wider type."""
-    if _fits(a, total):
-        total.addmm_(a, b)
-    else:
-        total += product(a, b)
-
-
-def _fits(a: Tensor, out: Tensor) -> bool:
-    """Whether a product of `a` can be made in place."""
-    return a.dtype == out.dtype and not by_onednn(a)
-
-
 def _logits_in_chunks(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-    """Yields rows of hidden @ weight.T in one buffer, which the next ones overwrite, so that no (B·T, V) tensor exists."""
-    n, rows = len(hidden), _chunk_rows(weight)
-    buffer = hidden.new_empty(min(rows, n), weight.shape[0], dtype=dtype)
-    for start in range(0, n, rows):
+    """Yields rows of hidden @ weight.T, so few at a time that no (B·T, V) tensor exists."""
+    rows = _chunk_rows(weight)
+    for start in range(0, len(hidden), rows):
         part = slice(start, start + rows)
-        yield part, _product(hidden[part], weight.T, buffer[: min(rows, n - start)])
+        yield part, product(hidden[part], weight.T).to(dtype)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -234,8 +215,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             torch.gather(p, 1, targets[part, None], out=of_target[part])
             p.scatter_add_(1, targets[part, None], -p.new_ones(len(p), 1))
             p = p.to(weight.dtype)
-            _product(p, weight, grad_hidden[part])
-            _add_product(grad_weight_t, hidden[part].T, p)
+            grad_hidden[part] = product(p, weight)
+            grad_weight_t += product(hidden[part].T, p)
         ctx.save_for_backward(grad_hidden, grad_weight_t.T)
         return -of_target.clamp_(min=torch.finfo(of_target.dtype).tiny).log_().mean()
 
