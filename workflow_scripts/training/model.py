@@ -172,8 +172,8 @@ def gelu(x: Tensor) -> Tensor:
     return _Gelu.apply(x) if torch.is_grad_enabled() else _Gelu.sigmoid(x).mul_(x)
 
 
-SMALL_LOGIT = 60.0
-"""Logits within +- this need no shift before they are exponentiated: e^60 a million times is still a float32."""
+SMALL_LOGIT = 80.0
+"""Logits in bits within +- this need no shift before they are exponentiated: 2^80 a million times is still a float32."""
 
 
 def _chunk_rows(weight: Tensor) -> int:
@@ -231,11 +231,12 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     """Mean cross-entropy (nats) of softmax(hidden @ weight.T); hidden (n, C), weight (V, C), targets (n,)."""
     if torch.is_grad_enabled():
         return _LinearCrossEntropy.apply(hidden, weight, targets)
+    hidden = hidden / math.log(2)  # logits in bits, since on a CPU 2^x takes a quarter of the time of e^x
     of_target, total = hidden.new_empty(2, len(targets), 1)
     small = bool(hidden.norm(dim=1).max() * weight.norm(dim=1).max() < SMALL_LOGIT)
     for part, logits in _logits_in_chunks(_rounded(hidden), _rounded(weight), hidden.dtype):
         if not small:
             logits -= logits.amax(1, keepdim=True)
         torch.gather(logits, 1, targets[part, None], out=of_target[part])
-        torch.sum(logits.exp_(), 1, keepdim=True, out=total[part])
-    return (total.log_() - of_target).mean()
+        torch.sum(logits.exp2_(), 1, keepdim=True, out=total[part])
+    return (total.log2_() - of_target).mean() * math.log(2)
