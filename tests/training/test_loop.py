@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.training.conftest import SHAPE
-from workflow_scripts.training import checkpoint
+from workflow_scripts.training import checkpoint, products
 from workflow_scripts.training.checkpoint import CURRENT, NEW, PREVIOUS, load_checkpoint, save_checkpoint
 from workflow_scripts.training.loop import Preempted, Trainer, TrainingFailure, held_out_loss, train
 from workflow_scripts.training.model import GPT
@@ -80,8 +80,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(make_task, tmp_path, kills, check
         assert last.batches.first == max(kills), "it went on, it did not begin again"
 
 
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on_to_the_same_bits(make_task, tmp_path):
+@pytest.mark.parametrize("by_onednn", [False, True])
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_to_the_same_bits(make_task, tmp_path, monkeypatch, by_onednn):
     """Preemption and time limits: a scheduler's signal is not a kill."""
+    monkeypatch.setattr(products, "MKL_IS_SLOW", by_onednn and torch.backends.mkldnn.is_available())
+    monkeypatch.setattr(products, "NARROWEST", 1)
     task = make_task()
     whole = train(task, tmp_path / "whole", ALONE, checkpoint_seconds=10**9)
     answers = iter([False] * 17 + [True])

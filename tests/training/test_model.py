@@ -88,7 +88,7 @@ def test_under_autocast_the_products_of_the_head_are_rounded_and_nothing_else(n,
 @given(st.floats(-2, 3), st.integers(0, 10**6))
 @settings(max_examples=30)
 def test_an_evaluated_loss_is_that_of_exact_logits_however_large_they_are(power, seed):
-    """Small ones are exponentiated as they are; e^100 is no float32."""
+    """Small ones are exponentiated as they are; 2^128 is no float32."""
     generator = torch.Generator().manual_seed(seed)
     hidden = 10**power * torch.randn(300, 5, generator=generator)
     weight = torch.randn(11, 5, generator=generator)

@@ -47,7 +47,7 @@ MARGIN, START_MINUTES = 1.5, 5
 SNAKEMAKE_MB = 400
 """Of the two Snakemakes that run beside the trainer in a scheduler's job, and count there (194 MB each)."""
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
-"""Environment of training processes: else glibc may give the head's buffers back to the system at every step."""
+"""Environment of training processes: else glibc may give the head's logits back to the system at every step."""
 
 
 def measure(experiment: Experiment, size: str) -> dict[str, float]:
