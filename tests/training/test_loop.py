@@ -300,6 +300,35 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(make_task):
         trainer.evaluate()
 
 
+def test_a_gradient_that_is_not_finite_stops_too(make_task):
+    """The loss may be sound when a product of its gradient overflows."""
+    trainer = Trainer(make_task(), ALONE)
+    trainer.evaluate()
+    trainer.train_step()
+    trainer.model.norm.weight.register_hook(lambda grad: grad / 0)
+    before = [parameter.detach().clone() for parameter in trainer.parameters]
+    trainer.train_step()
+    assert trainer.interval["loss"].isfinite()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.parameters, strict=True))
+    with pytest.raises(TrainingFailure, match="step 1: the loss or its gradient is not finite"):
+        trainer.evaluate()
+
+
+def test_no_checkpoint_is_made_after_a_loss_that_is_not_finite(make_task, tmp_path, monkeypatch):
+    """The last two were of the steps after it, which could only fail again: the good one before them was gone."""
+    gradient = Trainer._gradient
+
+    def lost(trainer, batch):
+        return gradient(trainer, batch) * (float("nan") if trainer.progress.step == 15 else 1)
+
+    monkeypatch.setattr(Trainer, "_gradient", lost)
+    with pytest.raises(TrainingFailure, match="step 15: the loss or its gradient is not finite"):
+        train(make_task(), tmp_path, ALONE, 0, ticking())
+    state = load_checkpoint(tmp_path)
+    assert state["progress"]["step"] == 15
+    assert state["interval"]["sound"] == 1
+
+
 @pytest.mark.parametrize(
     ("trainable", "moved"),
     [
@@ -337,6 +366,17 @@ def test_bfloat16_rounds_products_and_keeps_weights_whole(make_task, tmp_path):
     assert rounded.progress.best_loss != exact.progress.best_loss
     assert rounded.progress.best_loss == pytest.approx(exact.progress.best_loss, abs=0.05)
     assert {tensor.dtype for tensor in rounded.weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "warmup_stable_decay"])
+def test_a_run_whose_rate_falls_goes_to_the_end_of_its_schedule(make_task, tmp_path, schedule):
+    """Patience ended it near the peak, where the weights that are judged are at their noisiest."""
+    recipe = {"schedule": schedule, "budget_epochs": 30.0, "minimum_epochs": 1, "tolerance": 10.0}
+    task = make_task(recipe=recipe)
+    trained = train(task, tmp_path, ALONE)
+    assert trained.stopped_by == "plan"
+    assert trained.progress.step == task.planned_steps
+    assert trained.progress.curve[-1]["step"] == task.planned_steps
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "warmup_stable_decay"])

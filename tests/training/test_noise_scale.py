@@ -28,6 +28,8 @@ def test_nothing_is_said_where_nothing_is_known():
     assert noise_scale([row | {"gradient_square_half": None}], 10, 4, 16) is None
     assert noise_scale([row], 10, 1, 16) is None
     assert noise_scale([], 10, 4, 16) is None
+    halves_differ = row | {"gradient_square_half": 8.5, "gradient_square_batch": 9.0}
+    assert noise_scale([halves_differ], 10, 3, 16) is None, "the noise is lost in the gradient"
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 9])

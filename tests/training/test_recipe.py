@@ -110,7 +110,7 @@ def test_the_arms_differ_in_their_initial_weights_only():
 def test_rate_and_weight_decay_are_powers_of_size_and_data_alike_in_both_arms():
     """Functions of N and the tokens of the data set alone, so a run from scratch and a fine-tuned one share them."""
     decay = {"weight_decay": 0.8, "weight_decay_n_exponent": 0.5, "weight_decay_d_exponent": -0.5}
-    rate = {"learning_rate": 0.01, "learning_rate_exponent": -0.5, "learning_rate_d_exponent": 0.25}
+    rate = {"learning_rate": 0.01, "learning_rate_n_exponent": -0.5, "learning_rate_d_exponent": 0.25}
     recipe = RECIPE.model_copy(update={"reference_tokens": 10_000, **decay, **rate})
     n_params = recipe.reference_n_params
     assert recipe.peak_learning_rate(n_params, 10_000) == 0.01

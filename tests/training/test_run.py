@@ -142,7 +142,9 @@ def test_a_run_that_fails_keeps_what_it_saw(tmp_path, monkeypatch, capsys):
     record = read_json("a/run.json")
     (checkpoint,) = Path("results/store/runs").glob("*.state/checkpoint.pt")
     assert f"a: failed, {record['failure']}; its last good checkpoint is {checkpoint}" in capsys.readouterr().err
-    assert all(tensor.isfinite().all() for tensor in load_checkpoint(checkpoint.parent)["model"].values())
+    state = load_checkpoint(checkpoint.parent)
+    assert state["interval"]["sound"] == 1
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
     assert (record["status"], record["outcome"]) == ("failed", None)
     assert "not finite" in record["failure"]
     curve = pq.read_table("a/curve.parquet").to_pylist()

@@ -52,9 +52,12 @@ def expected_steps(experiment: Experiment, run: Run, expected: Expectation = QUI
     batch_tokens = recipe.sequences_of(int(tokens), experiment.model.n_ctx) * experiment.model.n_ctx
     if pretrain:
         return tokens / batch_tokens
+    budget = recipe.budget_epochs * tokens / batch_tokens
+    if not recipe.has_patience:
+        return budget
     best = best_step(n_params, tokens) if expected.epochs is None else expected.epochs * tokens / batch_tokens
     steps = recipe.patience * max(best, recipe.least_steps(tokens / batch_tokens))
-    return min(steps, recipe.budget_epochs * tokens / batch_tokens)
+    return min(steps, budget)
 
 
 def devices_of(experiment: Experiment) -> int:

@@ -55,6 +55,7 @@ class Task:
     stop_windows: np.ndarray
     """Held-out windows (n, n_ctx + 1) whose loss decides when to stop."""
     one_pass: bool = False
+    """Over the data, as in pre-training."""
     initial_weights: dict[str, Tensor] | None = None
     trainable: str = "all"
     """What is trained: see `GPT.train_only`."""
@@ -62,6 +63,11 @@ class Task:
     @property
     def epoch_steps(self) -> float:
         return self.batches.windows / self.batches.sequences
+
+    @property
+    def has_a_plan(self) -> bool:
+        """Whether the run goes to its last step, whatever its loss: over its one pass, or to where its rate has fallen."""
+        return self.one_pass or not self.recipe.has_patience
 
     @property
     def planned_steps(self) -> int:
@@ -92,7 +98,7 @@ class Trained:
     """Averaged weights at the lowest validation loss; the initial weights are a candidate."""
     progress: Progress
     stopped_by: str
-    """`patience`, `budget`, or `plan` (the one pass is over)."""
+    """`patience`, `budget`, or `plan` (`Task.has_a_plan`)."""
 
 
 @torch.inference_mode()
@@ -143,7 +149,7 @@ class Trainer:
         return {**zeros, "sound": torch.ones((), device=self.device)}
 
     def train_step(self) -> None:
-        """One update; none from the first loss or gradient on that is not finite, which `evaluate` then reports."""
+        """One update; none from the first loss or gradient on that is not finite, as `require_sound_steps` then says."""
         recipe, progress = self.task.recipe, self.progress
         loss = self._gradient(self.task.batches[progress.step])
         norm = self.optimizer.gradient_norm()
@@ -198,10 +204,11 @@ class Trainer:
     def evaluate(self) -> None:
         """Judges the averaged weights, keeps them if they are the best so far, adds a row to the curve.
 
-        Processes judge by the mean of their losses, which unlike devices may round otherwise: they must decide alike.  Raises TrainingFailure if something was not finite since the last time.
+        Processes judge by the mean of their losses, which unlike devices may round otherwise: they must decide alike.
+        Raises TrainingFailure if something was not finite since the last time.
         """
         recipe, progress = self.task.recipe, self.progress
-        self._require_sound_steps()
+        self.require_sound_steps()
         with self.precision():
             loss = held_out_loss(self.averaged, self.task.stop_windows, self.device)
         loss = self.placement.mean(torch.tensor(loss, dtype=torch.float64, device=self.device)).item()
@@ -229,7 +236,8 @@ class Trainer:
             progress.improved_loss, progress.improved_step = loss, progress.step
         progress.next_evaluation = recipe.next_evaluation(progress.step)
 
-    def _require_sound_steps(self) -> None:
+    def require_sound_steps(self) -> None:
+        """Raises TrainingFailure if a loss or a gradient was not finite since the last evaluation."""
         lost = int((self.interval["steps"] - self.interval["sound_steps"]).item())
         if lost:
             raise self._failure(self.progress.step - lost, "the loss or its gradient is not finite")
@@ -245,7 +253,7 @@ class Trainer:
 
     def stopped_by(self) -> str | None:
         task, progress = self.task, self.progress
-        if task.one_pass:
+        if task.has_a_plan:
             return "plan" if progress.step >= task.planned_steps else None
         if task.recipe.out_of_patience(progress.step, progress.improved_step, task.epoch_steps):
             return "patience"
@@ -318,6 +326,7 @@ def train(
             return Trained(trainer.best, progress, stopped_by)
         leave = stop_requested()
         if placement.agree(progress.step, leave or clock() - saved > checkpoint_seconds):
+            trainer.require_sound_steps()
             state = trainer.state()
             if placement.rank == 0:
                 save_checkpoint(state_folder, state)

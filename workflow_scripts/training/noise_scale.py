@@ -54,7 +54,7 @@ def _squared_norm(gradients: Sequence[Tensor]) -> Tensor:
 def noise_scale(curve: list[dict[str, Any]], step: int, sequences: int, n_ctx: int) -> float | None:
     """B_simple in tokens around `step`, from the squared norms that the curve holds for batches of `sequences`.
 
-    None where the gradient itself is lost in its noise, or where the batch is a single sequence.
+    None where one of gradient and noise is lost in the other, or where the batch is a single sequence.
     """
     rows = [row for row in curve if step / WINDOW <= row["step"] <= step and row["gradient_square_half"] is not None]
     if not rows or sequences == 1:
@@ -64,4 +64,4 @@ def noise_scale(curve: list[dict[str, Any]], step: int, sequences: int, n_ctx: i
     sizes = halves(sequences)
     noise = (half - every) / (sum(1 / size for size in sizes) / len(sizes) - 1 / sequences)
     gradient = every - noise / sequences
-    return n_ctx * noise / gradient if gradient > 0 else None
+    return n_ctx * noise / gradient if min(noise, gradient) > 0 else None

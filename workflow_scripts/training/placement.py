@@ -58,7 +58,7 @@ class Placement:
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model whose backward pass gives the gradient of the whole batch to every process."""
         if self.device.type == "cuda":
-            # A graph for training, evaluation, frozen weights, and sizes of a batch: more than the 8 that dynamo takes.
+            # A graph for training, one without gradients, frozen weights, and sizes of a batch: more than dynamo's 8.
             torch._dynamo.config.recompile_limit = 64
             for block in model.blocks:
                 block.compile()

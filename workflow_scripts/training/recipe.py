@@ -1,6 +1,6 @@
 """How a run is trained: one recipe for both arms, every size and every D (DESIGN: rule 1).
 
-The constants stand in the configuration; what they mean, and where each comes from, stands here.
+The constants stand in the configuration; what they mean stands here, and where each comes from in docs/trainer.md.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ class Recipe(BaseModel):
     reference_n_params: int = Field(gt=0)
     reference_tokens: int | None = Field(None, gt=0)
     """Needed where a power of the data is not 0."""
-    learning_rate_exponent: float = Field(le=0)
+    learning_rate_n_exponent: float = Field(le=0)
     """Power of N / reference_n_params in the learning rate."""
     learning_rate_d_exponent: float = 0.0
     """Power of the data set's tokens over `reference_tokens` in the learning rate."""
     schedule: Literal["averaged", "cosine", "warmup_stable_decay"] = "averaged"
     """`averaged`: a constant rate; the weights that are judged are an average over the run's tail.  It stands in for a
     cool-down whose length would have to be known beforehand, so one run serves early stopping and its whole curve
-    (measured in docs/trainer.md).  The other two lower the rate towards the end of the budget (of the data, in
-    pre-training) and judge the weights themselves."""
+    (measured in docs/trainer.md).  The other two lower the rate towards the end of `budget_epochs` (of the data, in
+    pre-training), which every run then trains to, without patience, and judge the weights themselves."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; weights, their average and the optimizer stay in float32."""
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.95, ge=0, lt=1)
+    beta_1: float = Field(ge=0, lt=1)
+    beta_2: float = Field(ge=0, lt=1)
+    """AdamW's, of the means of gradients and of their squares."""
     weight_decay: float = Field(ge=0)
     """AdamW's, for the same references as the learning rate; of matrices and embeddings, not of norms and biases."""
     weight_decay_n_exponent: float = 0.0
@@ -55,13 +56,16 @@ class Recipe(BaseModel):
     """Share of the entries left out, while training, of the embeddings and of what each attention and MLP adds to them:
     GPT-2's, but that attention weights stay.  A step takes a quarter longer with it."""
     gradient_clip: float = Field(1.0, gt=0)
+    """Largest norm of all gradients as one vector: longer ones are shortened to it."""
     warmup_steps: int = Field(gt=0)
+    """In which the rate rises in a straight line to its peak."""
     averaging_power: float = Field(gt=0)
     """gamma of the power-law average: step t has weight t^gamma, a mean age of t / (gamma + 2) steps
     (Karras et al. 2024, 2312.02696, eq. 4)."""
     evaluation_growth: float = Field(gt=1)
     """Each evaluation comes this factor later than the one before."""
     first_evaluation: int = Field(gt=0)
+    """Step of the first after that of the initial weights."""
     patience: float = Field(gt=1)
     """A run stops when this factor more steps brought no improvement by `tolerance`."""
     tolerance: float = Field(ge=0)
@@ -72,7 +76,7 @@ class Recipe(BaseModel):
     minimum_steps: int | None = Field(None, gt=0)
     """Where so many epochs are more steps than this, these steps suffice."""
     budget_epochs: float = Field(gt=0)
-    """Where a run ends even with patience left; it is then marked `hit_budget`."""
+    """Where a run ends even with patience left; it is then marked `hit_budget`, unless its schedule ends there."""
 
     @model_validator(mode="after")
     def _powers_have_a_reference(self) -> Recipe:
@@ -87,7 +91,7 @@ class Recipe(BaseModel):
     def peak_learning_rate(self, n_params: int, tokens: int) -> float:
         """For N = `n_params` on a data set of so many tokens."""
         size, data = self._over_references(n_params, tokens)
-        return self.learning_rate * size**self.learning_rate_exponent * data**self.learning_rate_d_exponent
+        return self.learning_rate * size**self.learning_rate_n_exponent * data**self.learning_rate_d_exponent
 
     def weight_decay_of(self, n_params: int, tokens: int) -> float:
         size, data = self._over_references(n_params, tokens)
@@ -95,6 +99,11 @@ class Recipe(BaseModel):
 
     def _over_references(self, n_params: int, tokens: int) -> tuple[float, float]:
         return n_params / self.reference_n_params, tokens / (self.reference_tokens or tokens)
+
+    @property
+    def has_patience(self) -> bool:
+        """Whether a run may end before its budget: not where the rate falls towards it."""
+        return self.schedule == "averaged"
 
     def share_of_peak(self, step: int, planned_steps: int) -> float:
         """Learning rate of update number `step` (from 0) of at most `planned_steps`, over the peak."""
