@@ -224,6 +224,25 @@ def test_kills_before_the_rename_lose_no_checkpoint(tmp_path, monkeypatch, kills
     assert load_checkpoint(tmp_path) == {"step": 1}
 
 
+def test_a_checkpoint_and_its_hash_are_on_the_disk_before_they_take_their_names(tmp_path, monkeypatch):
+    """A power failure left the hashes empty: both checkpoints were refused, and the run began again."""
+    synced, fsync, replace = set(), os.fsync, os.replace
+
+    def noted(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def renamed(source, target):
+        assert os.stat(source).st_ino in synced, target
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", renamed)
+    save_checkpoint(tmp_path, {"step": 1})
+    assert load_checkpoint(tmp_path) == {"step": 1}
+    assert len(synced) == 2
+
+
 def test_what_is_wrong_with_the_machine_does_not_throw_a_checkpoint_away(tmp_path, monkeypatch):
     """Memory that was short for a moment made a run begin again, and its next checkpoint replaced the good one."""
     save_checkpoint(tmp_path, {"step": 1})

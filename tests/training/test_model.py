@@ -54,6 +54,8 @@ def test_fused_loss_and_gradients_are_those_of_the_plain_head(n, seed):
     plain_gradients = torch.autograd.grad(plain * 3, [hidden, weight])
     torch.testing.assert_close(fused, plain)
     torch.testing.assert_close(fused_gradients, plain_gradients)
+    frozen = linear_cross_entropy(hidden, weight.detach(), targets)
+    torch.testing.assert_close(torch.autograd.grad(frozen * 3, hidden), plain_gradients[:1])
     with torch.no_grad():
         torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets), plain)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
-from workflow_scripts.files import sha256, write_text, written
+from workflow_scripts.files import sha256, written
 
 CURRENT, PREVIOUS, NEW = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.new.pt"
 WHOLE = "checkpoints.sha256"
@@ -27,12 +27,19 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
                 torch.save(state, file)
             except RuntimeError as error:  # torch's own, raised while it handles the file's
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-            file.flush()
-            os.fsync(file.fileno())
-        write_text(folder / WHOLE, "\n".join([*_whole(folder), sha256(temporary)][-REMEMBERED:]))
+            _synced(file)
+        with written(folder / WHOLE) as hashes, open(hashes, "w", encoding="utf-8") as file:
+            file.write("\n".join([*_whole(folder), sha256(temporary)][-REMEMBERED:]))
+            _synced(file)
     if current.exists():
         current.replace(folder / PREVIOUS)
     (folder / NEW).replace(current)
+
+
+def _synced(file: IO[Any]) -> None:
+    """On the disk, not in its cache: renamed before that, a file may be empty after a power failure."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

@@ -208,7 +208,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN001
         of_target = hidden.new_empty(len(targets), 1)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight_t = hidden.new_zeros(weight.shape[1], weight.shape[0])
+        grad_weight_t = hidden.new_zeros(weight.shape[1], weight.shape[0]) if ctx.needs_input_grad[1] else None
         dtype, hidden, weight = hidden.dtype, _rounded(hidden), _rounded(weight)
         for part, p in _logits_in_chunks(hidden, weight, dtype):
             torch.softmax(p, dim=-1, out=p)
@@ -216,16 +216,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
             p.scatter_add_(1, targets[part, None], -p.new_ones(len(p), 1))
             p = p.to(weight.dtype)
             grad_hidden[part] = product(p, weight)
-            grad_weight_t += product(hidden[part].T, p)
+            if grad_weight_t is not None:
+                grad_weight_t += product(hidden[part].T, p)
             del p  # or two chunks are there while the next one is made
-        ctx.save_for_backward(grad_hidden, grad_weight_t.T)
+        ctx.save_for_backward(grad_hidden, grad_weight_t)
         return -of_target.clamp_(min=torch.finfo(of_target.dtype).tiny).log_().mean()
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
-        grad_hidden, grad_weight = ctx.saved_tensors
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:  # noqa: ANN001
+        grad_hidden, grad_weight_t = ctx.saved_tensors
         scale = grad / len(grad_hidden)
-        return grad_hidden * scale, grad_weight * scale, None
+        return grad_hidden * scale, grad_weight_t.T * scale if ctx.needs_input_grad[1] else None, None
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

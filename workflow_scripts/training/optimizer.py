@@ -21,10 +21,15 @@ class AdamW:
     """Moments of the gradients of `parameters`; matrices and embeddings decay, norms and biases do not."""
 
     def __init__(self, parameters: list[Tensor], recipe: Recipe, weight_decay: float) -> None:
-        self.parameters, self.recipe, self.weight_decay = parameters, recipe, weight_decay
+        self.parameters, self.recipe = parameters, recipe
         self.updates = torch.zeros((), device=parameters[0].device)
         self.first = [torch.zeros_like(parameter) for parameter in parameters]
         self.second = [torch.zeros_like(parameter) for parameter in parameters]
+        self.groups = {decay: ([], [], []) for decay in (weight_decay, 0.0)}
+        for parameter, *moments in zip(parameters, self.first, self.second, strict=True):
+            group = self.groups[weight_decay if parameter.dim() == 2 else 0.0]
+            for members, member in zip(group, (parameter, *moments), strict=True):
+                members.append(member)
 
     def gradient_norm(self) -> Tensor:
         """Norm of all gradients as one vector."""
@@ -36,14 +41,14 @@ class AdamW:
         recipe = self.recipe
         scale = (norm / recipe.gradient_clip).clamp_(min=1.0)
         self.updates += sound
-        for weight_decay, chosen in self._by_weight_decay().items():
+        for weight_decay, (parameters, first, second) in self.groups.items():
             torch._fused_adamw_(
-                [self.parameters[i] for i in chosen],
-                [self.parameters[i].grad for i in chosen],
-                [self.first[i] for i in chosen],
-                [self.second[i] for i in chosen],
+                parameters,
+                [parameter.grad for parameter in parameters],
+                first,
+                second,
                 [],
-                [self.updates] * len(chosen),
+                [self.updates] * len(parameters),
                 lr=learning_rate,
                 beta1=recipe.beta_1,
                 beta2=recipe.beta_2,
@@ -56,13 +61,6 @@ class AdamW:
             )
         for parameter in self.parameters:
             parameter.grad = None
-
-    def _by_weight_decay(self) -> dict[float, list[int]]:
-        """Weight decay -> numbers of the weights that it applies to."""
-        chosen: dict[float, list[int]] = {}
-        for i, parameter in enumerate(self.parameters):
-            chosen.setdefault(self.weight_decay if parameter.dim() == 2 else 0.0, []).append(i)
-        return chosen
 
     def state(self) -> dict[str, Any]:
         return {"updates": self.updates, "first": self.first, "second": self.second}
