@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.configuration import read_yaml
 from workflow_scripts.corpora.documents import SPLITS
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.corpora.shards import check_names, shards_of
@@ -20,7 +20,7 @@ from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
 from workflow_scripts.store import canonical_json
-from workflow_scripts.training.estimate import ALLOCATION
+from workflow_scripts.training.estimate import ALLOCATION, TORCHRUN
 from workflow_scripts.training.expected import expected_cost, seconds_ahead
 from workflow_scripts.training.progress import outdated, write_plan
 
@@ -58,11 +58,11 @@ PROCESSES = max(EXPERIMENT.gpu // EXPERIMENT.nodes, 1)  # of a job on each of it
 if EXPERIMENT.simulated or EXPERIMENT.gpu <= 1 and EXPERIMENT.nodes == 1:
     PYTHON = "python"
 elif EXPERIMENT.nodes == 1:
-    PYTHON = f"torchrun --standalone --nproc-per-node {PROCESSES}"
+    PYTHON = f"{TORCHRUN} --standalone --nproc-per-node {PROCESSES}"
 else:  # a torchrun a node; they meet on the job's first node, where its shell runs
     PYTHON = (
         f"srun --kill-on-bad-exit --ntasks {EXPERIMENT.nodes} --ntasks-per-node 1 --cpus-per-task {PROCESSES}"
-        f" torchrun --nnodes {EXPERIMENT.nodes} --nproc-per-node {PROCESSES} --rdzv-backend c10d"
+        f" {TORCHRUN} --nnodes {EXPERIMENT.nodes} --nproc-per-node {PROCESSES} --rdzv-backend c10d"
         " --rdzv-id ${SLURM_JOB_ID:?nodes: is for a SLURM job, as of --workflow-profile profiles/slurm}"
         " --rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 10000))"
     )

@@ -67,6 +67,7 @@ rule export:
         config=f"{RESULTS}/export/{{run}}/config.json",
         weights=f"{RESULTS}/export/{{run}}/model.safetensors",
         tokenizer=f"{RESULTS}/export/{{run}}/tokenizer.json",
+        tokenizer_config=f"{RESULTS}/export/{{run}}/tokenizer_config.json",
     log:
         f"{RESULTS}/logs/export/{{run}}.log",
     conda:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+from workflow_scripts.files import read_json, sha256
 
 FILES = ("run.json", "curve.parquet", "model.safetensors")
 """What stands in the folder of a run."""
+
+
+def manifest_of(entry: Path) -> dict[str, Any]:
+    """What a job's manifest says of a run, whose entry in the store this is."""
+    status = read_json(entry / "run.json")["status"]
+    return {"key": entry.name, "status": status, "weights": sha256(entry / "model.safetensors")}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tests.corpora.dumps import (
 from workflow_scripts.corpora import clean
 from workflow_scripts.corpora.archives import members
 from workflow_scripts.corpora.counts import Counts
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 
 CLIMBING = ["../out.py", "r/../../out.py", "/tmp/out.py", "r\\..\\..\\out.py"]
 

@@ -18,9 +18,9 @@ from tests.corpora.dumps import (
     wet_members,
     zipped,
 )
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.inputs import Input
 from workflow_scripts.corpora.readers import reader_of
+from workflow_scripts.errors import CorpusError
 
 HTML = b"\n<!DOCTYPE html>\n<html><body>404: not here</body></html>\n" * 50
 

@@ -23,9 +23,9 @@ from workflow_scripts.corpora.clean import main as clean_main
 from workflow_scripts.corpora.count import added
 from workflow_scripts.corpora.count import main as count_main
 from workflow_scripts.corpora.counts import Counts
-from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.filters import NAMES
 from workflow_scripts.corpora.records import LeftOut, Unreadable
+from workflow_scripts.errors import one_message
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = {

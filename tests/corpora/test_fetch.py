@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from workflow_scripts.corpora import fetch
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 
 ROOT = Path(__file__).parents[2]
 

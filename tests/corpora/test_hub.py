@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.corpora.dumps import ANY, json_lines, table
 from workflow_scripts.corpora import hub
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Unreadable
 from workflow_scripts.corpora.sources import HubSource
+from workflow_scripts.errors import CorpusError
 
 TEXTS = ["Grüße aus Köln", "中文\r\n🙂", "e\u0301 and \0", "short"]
 

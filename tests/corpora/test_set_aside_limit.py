@@ -11,8 +11,8 @@ from tests.corpora.dumps import (
 )
 from workflow_scripts.corpora import clean
 from workflow_scripts.corpora.counts import EARLY_RECORDS, HOLES, Counts
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Unreadable
+from workflow_scripts.errors import CorpusError
 
 
 class TestLimit:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_scripts.corpora.documents import ROW_GROUP_DOCUMENTS, read_shard, write_shard
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.shards import SHARD_BYTES, SHARD_FILES, check_names, runs, shards_of
+from workflow_scripts.errors import CorpusError
 
 SIZES = st.lists(st.integers(0, 2 * SHARD_BYTES), max_size=60)
 

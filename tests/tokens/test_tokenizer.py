@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 from workflow_scripts.tokens import tokenizer as tokenizer_module
 from workflow_scripts.tokens.encode import Encoder
 from workflow_scripts.tokens.tokenizer import main as tokenizer_main

@@ -3,19 +3,15 @@
 import itertools
 import os
 import signal
-import tempfile
-from contextlib import nullcontext
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from tests.training.conftest import SHAPE
-from workflow_scripts.training import checkpoint, products
-from workflow_scripts.training.checkpoint import CURRENT, NEW, PREVIOUS, load_checkpoint, save_checkpoint
+from workflow_scripts.training import products
+from workflow_scripts.training.checkpoint import load_checkpoint
 from workflow_scripts.training.loop import Preempted, Trainer, TrainingFailure, held_out_loss, train
 from workflow_scripts.training.model import GPT
 from workflow_scripts.training.placement import Placement
@@ -136,134 +132,6 @@ def forked(task, state):
 
 def vary(task, **changes):
     return type(task)(**{**vars(task), **changes})
-
-
-def test_a_truncated_checkpoint_gives_way_to_the_one_before(make_task, tmp_path, capsys):
-    task = make_task()
-    whole = train(task, tmp_path / "whole", ALONE, checkpoint_seconds=10**9)
-    with pytest.raises(Killed):
-        train(vary(task, batches=Interrupted(task.batches, 25)), tmp_path, ALONE, 0, ticking())
-    assert (tmp_path / PREVIOUS).exists()
-    damaged = tmp_path / CURRENT
-    damaged.write_bytes(damaged.read_bytes()[:500])
-    same(train(task, tmp_path, ALONE, 0, ticking()), whole)
-    assert "not a whole checkpoint" in capsys.readouterr().err
-
-
-def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path, {"step": 1})
-
-    def dies(state, file):
-        file.write(b"half")
-        raise Killed
-
-    monkeypatch.setattr(torch, "save", dies)
-    with pytest.raises(Killed):
-        save_checkpoint(tmp_path, {"step": 2})
-    assert load_checkpoint(tmp_path) == {"step": 1}
-
-
-def test_a_kill_between_the_two_renames_loses_nothing(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path, {"step": 1})
-    replace = Path.replace
-
-    def dies(self, target):
-        if self.name == NEW:
-            raise Killed
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", dies)
-    with pytest.raises(Killed):
-        save_checkpoint(tmp_path, {"step": 2})
-    assert load_checkpoint(tmp_path) == {"step": 2}
-
-
-@pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x80\x02garbage", b"PK\x03\x04garbage"])
-def test_garbage_gives_way_to_the_checkpoint_before(tmp_path, garbage):
-    save_checkpoint(tmp_path, {"step": 1})
-    save_checkpoint(tmp_path, {"step": 2})
-    (tmp_path / CURRENT).write_bytes(garbage)
-    assert load_checkpoint(tmp_path) == {"step": 1}
-
-
-@given(st.data())
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_wherever_it_is_damaged(data):
-    """torch reads past changed bytes, and some of an archive no checksum covers: a run went on from weights that nobody
-    trained, or could not go on at all."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_checkpoint(folder, {"step": 6})
-        save_checkpoint(folder, {"step": 7, "weights": torch.arange(1000.0)})
-        whole = (folder / CURRENT).read_bytes()
-        at = data.draw(st.integers(0, len(whole) - 1))
-        damaged = bytearray(whole)
-        damaged[at : at + data.draw(st.integers(1, 600))] = data.draw(st.binary(max_size=600))
-        assume(damaged != whole)
-        (folder / CURRENT).write_bytes(damaged)
-        assert load_checkpoint(folder) == {"step": 6}
-
-
-@pytest.mark.parametrize("kills", [1, 5])
-def test_kills_before_the_rename_lose_no_checkpoint(tmp_path, monkeypatch, kills):
-    save_checkpoint(tmp_path, {"step": 1})
-    replace = os.replace
-
-    def dies(source, target):
-        if Path(target).name == NEW:
-            raise Killed
-        replace(source, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", dies)
-        for _ in range(kills):
-            with pytest.raises(Killed):
-                save_checkpoint(tmp_path, {"step": 2})
-            assert load_checkpoint(tmp_path) == {"step": 1}
-    save_checkpoint(tmp_path, {"step": 3})
-    (tmp_path / CURRENT).write_bytes(b"damaged")
-    assert load_checkpoint(tmp_path) == {"step": 1}
-
-
-def test_a_checkpoint_and_its_hash_are_on_the_disk_before_they_take_their_names(tmp_path, monkeypatch):
-    """A power failure left the hashes empty: both checkpoints were refused, and the run began again."""
-    synced, fsync, replace = set(), os.fsync, os.replace
-
-    def noted(descriptor):
-        synced.add(os.fstat(descriptor).st_ino)
-        fsync(descriptor)
-
-    def renamed(source, target):
-        assert os.stat(source).st_ino in synced, target
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", noted)
-    monkeypatch.setattr(os, "replace", renamed)
-    save_checkpoint(tmp_path, {"step": 1})
-    assert load_checkpoint(tmp_path) == {"step": 1}
-    assert len(synced) == 2
-
-
-def test_what_is_wrong_with_the_machine_does_not_throw_a_checkpoint_away(tmp_path, monkeypatch):
-    """Memory that was short for a moment made a run begin again, and its next checkpoint replaced the good one."""
-    save_checkpoint(tmp_path, {"step": 1})
-
-    def without_memory(*_, **__):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-
-    monkeypatch.setattr(torch, "load", without_memory)
-    with pytest.raises(RuntimeError, match="can't allocate memory"):
-        load_checkpoint(tmp_path)
-
-
-def test_a_checkpoint_that_does_not_fit_on_the_disk_says_so(tmp_path, monkeypatch):
-    """torch hides it behind `unexpected pos`."""
-    monkeypatch.setattr(checkpoint, "written", lambda _: nullcontext(Path("/dev/full")))
-    with pytest.raises(OSError, match="No space left on device"):
-        save_checkpoint(tmp_path, {"weights": torch.zeros(1_000_000)})
-
-
-def test_no_checkpoint_is_no_state(tmp_path):
-    assert load_checkpoint(tmp_path / "nowhere") is None
 
 
 def test_the_weights_are_those_of_the_lowest_validation_loss(make_task, tmp_path):
@@ -424,21 +292,38 @@ def test_dropout_changes_training_and_no_evaluation(make_task):
     assert plain.interval["loss"].item() < dropped.interval["loss"].item()
 
 
-def test_golden_trace(make_task):
-    """Losses of the first 20 steps, so that a refactoring that changes the computation is seen."""
-    trainer = Trainer(make_task(seed=3), ALONE)
+@pytest.mark.parametrize("by_onednn", [False, True])
+@pytest.mark.parametrize("d_model", [8, 32])
+def test_golden_trace(make_task, monkeypatch, d_model, by_onednn):
+    """The first 20 steps, and what is seen after them, so that a refactoring that changes the computation is noticed."""
+    monkeypatch.setattr(products, "MKL_IS_SLOW", by_onednn and torch.backends.mkldnn.is_available())
+    task = make_task(seed=3, recipe={"dropout": 0.1 if d_model == 32 else 0.0})
+    trainer = Trainer(vary(task, shape=replace(SHAPE, d_model=d_model)), ALONE)
     trace = []
     for _ in range(20):
         trainer.train_step()
         trace.append(trainer.interval["loss"].item())
     losses = [second - first for first, second in zip([0.0, *trace], trace, strict=False)]
-    assert losses == pytest.approx(GOLDEN, abs=2e-4)
+    trainer.evaluate()
+    seen = trainer.progress.curve[-1]
+    squares = [seen["gradient_square_half"], seen["gradient_square_batch"]]
+    assert losses == pytest.approx(GOLDEN[d_model], abs=2e-4)
+    assert seen["validation_loss"] == pytest.approx(GOLDEN_AVERAGE[d_model], abs=2e-4)
+    assert squares == pytest.approx(GOLDEN_SQUARES[d_model], rel=1e-3)
 
 
-GOLDEN = [
-    3.5395, 3.6278, 3.7263, 3.6784, 3.7040, 3.5982, 3.6928, 3.7127, 3.6161, 3.6317,
-    3.7198, 3.6587, 3.5658, 3.6008, 3.5436, 3.5453, 3.5412, 3.6482, 3.6422, 3.5971,
-]  # fmt: skip
+GOLDEN = {
+    8: [
+        3.5395, 3.6278, 3.7263, 3.6784, 3.7040, 3.5982, 3.6928, 3.7127, 3.6161, 3.6317,
+        3.7198, 3.6587, 3.5658, 3.6008, 3.5436, 3.5453, 3.5412, 3.6482, 3.6422, 3.5971,
+    ],
+    32: [
+        3.7482, 3.7090, 3.7725, 3.7963, 3.9106, 3.9798, 3.7837, 3.7889, 3.4819, 3.6185,
+        3.3866, 3.4994, 3.3623, 3.2804, 3.1834, 2.8071, 3.2989, 3.4382, 3.1530, 3.0229,
+    ],
+}  # fmt: skip
+GOLDEN_AVERAGE = {8: 3.6114, 32: 3.1292}
+GOLDEN_SQUARES = {8: [0.30636, 0.13493], 32: [6.25218, 3.82032]}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -116,16 +116,13 @@ def test_they_do_with_micro_batches_and_frozen_weights_too(make_task, tmp_path, 
 def test_a_run_may_resume_with_another_number_of_devices(make_task, tmp_path, port, sharded):
     task = make_task()
     trainer = Trainer(task, Placement(CPU))
-    for _ in range(2 * STEPS):
-        before = trainer.interval["loss"].item()
-        trainer.train_step()
-        last = trainer.interval["loss"].item() - before
+    _, expected = trace(trainer), trace(trainer)
     _, half = run_together(task, 2, port, sharded, tmp_path)
     resumed, _ = alone(task, first=half)
-    assert resumed[STEPS - 1] == pytest.approx(last, abs=5e-4)
+    np.testing.assert_allclose(resumed, expected, atol=5e-4)
     _, first_half = alone(task)
     again, _ = run_together(task, 2, port, sharded, tmp_path, first=first_half)
-    assert again[STEPS - 1] == pytest.approx(last, abs=5e-4)
+    np.testing.assert_allclose(again, expected, atol=5e-4)
 
 
 def _judge_unlike(rank, port, sharded, task, folder):
@@ -178,6 +175,7 @@ def test_two_processes_stop_and_go_on_together(make_task, tmp_path, port):
     multiprocessing.spawn(_train_stop_and_go_on, (port, task, tmp_path), nprocs=2)
     together = np.load(tmp_path / "validation.npy")
     judged = [row["validation_loss"] for row in alone.progress.curve]
+    assert abs(len(together) - len(judged)) <= 1, "rounding may end one of them an evaluation sooner"
     np.testing.assert_allclose(together[: len(judged)], judged[: len(together)], atol=2e-3)
 
 

@@ -1,14 +1,23 @@
 """`kill -9` at any moment: the next run goes on by itself and ends with the same losses, to the last bit."""
 
+import json
+import os
 import platform
+import re
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 
+from tests.checkout import ROOT
+from tests.training.conftest import write_tokens
+from tests.training.test_run import SPECIFICATION
 from tests.workflow.conftest import TIMEOUT, kill
+from workflow_scripts.training.estimate import TORCHRUN
 
 pytestmark = pytest.mark.workflow
 
@@ -53,6 +62,36 @@ def test_killed_runs_end_with_the_same_losses(pristine, finished, tmp_path, with
     if with_jobs:
         assert "going on from its checkpoint" in output
     pd.testing.assert_frame_equal(project.losses(), finished.losses(), check_exact=True)
+
+
+def test_a_signal_to_torchrun_has_its_processes_save(tmp_path):
+    """It handed on SIGTERM alone, and killed them half a minute later."""
+    write_tokens(tmp_path / "tokens/corpus")
+    endless = SPECIFICATION["recipe"] | {"patience": 1e9, "budget_epochs": 1e9}
+    runs = json.dumps({"cell": SPECIFICATION | {"recipe": endless}})
+    command = [*TORCHRUN.split(), "--standalone", "--nproc-per-node", "2", "-m", "workflow_scripts.training"]
+    command += ["--runs", runs, "--tokens", "tokens", "--out", "cell.json", "--checkpoint-seconds", "1e9"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    job = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    torchrun = psutil.Process(job.pid)
+    wait_until(job, lambda: sum(map(hears_usr1, torchrun.children())) == 2)
+    processes = torchrun.children()
+    job.send_signal(signal.SIGUSR1)
+    job.wait(timeout=TIMEOUT)
+    _, left = psutil.wait_procs(processes, timeout=1)
+    for process in left:
+        process.kill()
+    assert not left
+    assert "asked to stop at step" in job.stdout.read()
+    assert list(tmp_path.glob("results/store/runs/*.state/checkpoint.pt"))
+
+
+def hears_usr1(process):
+    """Whether it has a handler of its own for SIGUSR1, which would end it else."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return bool(int(re.search(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)[1], 16) >> signal.SIGUSR1 - 1 & 1)
 
 
 def test_a_second_run_waits_for_the_one_that_works(pristine, tmp_path):

@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 from workflow_scripts.corpora import containers
 from workflow_scripts.corpora.containers import bounded, check_head, opened, suffix_of, unchanged
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Unreadable
+from workflow_scripts.errors import CorpusError
 
 
 @dataclass(frozen=True)

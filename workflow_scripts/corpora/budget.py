@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 
 OVER_BUDGET = "over_budget"
 """The reason for which documents out of the sample are dropped."""

@@ -22,13 +22,13 @@ from workflow_scripts.corpora import code_filters, hub, text_filters
 from workflow_scripts.corpora.budget import OVER_BUDGET, Budget, key_of, write_keys
 from workflow_scripts.corpora.counts import Counts
 from workflow_scripts.corpora.documents import read_shard, write_shard
-from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.corpora.inputs import Input
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.corpora.readers import read
 from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
 from workflow_scripts.corpora.sources import HubSource, PackageSource, Source
 from workflow_scripts.corpora.text import Text
+from workflow_scripts.errors import CorpusError, one_message
 from workflow_scripts.files import write_json
 from workflow_scripts.store import produce
 

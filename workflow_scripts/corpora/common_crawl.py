@@ -18,8 +18,8 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 
 from workflow_scripts.corpora.containers import BUFFER, bounded, check_head, unchanged
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document, LeftOut, Unreadable, decoded
+from workflow_scripts.errors import CorpusError
 
 RECORDS = WarcRecordType.conversion | WarcRecordType.response
 _DIGITS = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghijklmnopqrstuv")

@@ -17,8 +17,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Unreadable
+from workflow_scripts.errors import CorpusError
 
 LARGEST_RECORD = 64 * 2**20
 """Bytes after decompression of the largest line, page, member or text that is read."""

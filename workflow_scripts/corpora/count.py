@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.corpora.counts import BROKEN_EXAMPLES, sampled_examples
-from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.corpora.filters import NAMES
+from workflow_scripts.errors import CorpusError, one_message
 from workflow_scripts.files import read_json, write_json
 
 LIMITED = {"set_aside_examples": lambda entries: entries[:BROKEN_EXAMPLES], "examples": sampled_examples}

@@ -10,9 +10,9 @@ from typing import Any
 
 from workflow_scripts.corpora.budget import key_of
 from workflow_scripts.corpora.containers import LARGEST_RECORD
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.languages import Measured
 from workflow_scripts.corpora.records import LeftOut, Unreadable
+from workflow_scripts.errors import CorpusError
 
 EARLY_RECORDS = 10_000
 """From here on a source that breaks its limit is given up before it is read whole."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 
 SPLITS = ("train", "validation", "test")
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.large_string()), ("source", pa.string())])

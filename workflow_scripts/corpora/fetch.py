@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from workflow_scripts.corpora.errors import CorpusError, one_message
+from workflow_scripts.errors import CorpusError, one_message
 
 ATTEMPTS = 3
 _LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)\s+--hash=sha256:(?P<sha256>[0-9a-f]{64})")

@@ -25,9 +25,9 @@ import pyarrow.compute as pc
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora.documents import read_shard
 from workflow_scripts.corpora.duplicates import PERMUTATIONS, TABLES, keys_of, lowest_bytes, signatures_of
-from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.corpora.passages import sampled
 from workflow_scripts.corpora.shingles import DIGEST_BYTES, shingles_of
+from workflow_scripts.errors import CorpusError, one_message
 from workflow_scripts.files import sha256
 from workflow_scripts.store import produce
 

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workflow_scripts.corpora.archives import members
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document, decoded
 from workflow_scripts.corpora.rows import Values, read_rows
 from workflow_scripts.corpora.sources import GithubSource
+from workflow_scripts.errors import CorpusError
 
 FIELDS = {
     "text": ("content", "code"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from workflow_scripts.corpora import containers
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document, Unreadable
 from workflow_scripts.corpora.sources import HubSource
+from workflow_scripts.errors import CorpusError
 
 
 def read(source: HubSource) -> Iterator[Document]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.corpora.archives import files_below
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 from workflow_scripts.files import sha256
 
 State = tuple[tuple[str, int, int], ...]

@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 
 from workflow_scripts.corpora.budget import sample_of
-from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.inputs import described
+from workflow_scripts.errors import one_message
 from workflow_scripts.files import write_json
 
 

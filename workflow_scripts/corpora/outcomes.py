@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from workflow_scripts.corpora.clusters import clusters_of
 from workflow_scripts.corpora.documents import SPLITS, SPLITS_SCHEMA
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.fingerprint import Batch, batches_in
 from workflow_scripts.corpora.passages import SHARED_SHINGLES, secret_of, shared_shingles
 from workflow_scripts.corpora.shingles import DIGEST_BYTES
+from workflow_scripts.errors import CorpusError
 from workflow_scripts.files import written
 
 OUTCOMES = (

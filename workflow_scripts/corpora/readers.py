@@ -12,11 +12,11 @@ from typing import Any
 
 from workflow_scripts.corpora import common_crawl, github, local_files, oscar, webtext, wikimedia
 from workflow_scripts.corpora.containers import suffix_of
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document
 from workflow_scripts.corpora.rows import READERS as ROWS
 from workflow_scripts.corpora.rows import read_rows
 from workflow_scripts.corpora.sources import PathSource
+from workflow_scripts.errors import CorpusError
 
 Reader = Callable[[Path], Iterator[Document]]
 Format = Callable[[Path, Any], Iterator[Document]]

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts.corpora.documents import SPLITS
-from workflow_scripts.corpora.errors import CorpusError, one_message
+from workflow_scripts.errors import CorpusError, one_message
 from workflow_scripts.files import read_json, write_text, written
 
 COUNTED = ("documents", "characters", "bytes")

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from workflow_scripts.corpora import containers
 from workflow_scripts.corpora.containers import BYTE_ORDER_MARK, check_head, lines, opened, suffix_of, unchanged
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document, LeftOut, Unreadable, has_lone_surrogate
+from workflow_scripts.errors import CorpusError
 
 Fields = Mapping[str, tuple[str, ...]]
 """Our name of a field -> the names that it may have in the file.  `text` must be there; any other may be missing."""

@@ -15,8 +15,8 @@ from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora.clean import SOURCE, below, write_kept
 from workflow_scripts.corpora.count import added
 from workflow_scripts.corpora.counts import Counts
-from workflow_scripts.corpora.errors import one_message
 from workflow_scripts.corpora.sources import Source
+from workflow_scripts.errors import one_message
 from workflow_scripts.files import read_json, sha256, write_json
 from workflow_scripts.store import produce
 

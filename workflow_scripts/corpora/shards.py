@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from workflow_scripts.corpora.containers import COMPRESSIONS, DUMPS
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 
 SHARD_BYTES = 256 * 2**20
 """Most bytes of a shard of several files, as they are on disk."""

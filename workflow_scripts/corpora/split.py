@@ -29,7 +29,6 @@ from workflow_scripts.corpora.clusters import rows_of
 from workflow_scripts.corpora.counts import EXAMPLE_CHARACTERS, EXAMPLES
 from workflow_scripts.corpora.documents import SPLITS, read_groups
 from workflow_scripts.corpora.duplicates import PERMUTATIONS, SIMILARITY
-from workflow_scripts.corpora.errors import CorpusError, one_message
 from workflow_scripts.corpora.inputs import described
 from workflow_scripts.corpora.outcomes import (
     DUPLICATE,
@@ -45,6 +44,7 @@ from workflow_scripts.corpora.outcomes import (
 )
 from workflow_scripts.corpora.passages import SHARED_SHINGLES
 from workflow_scripts.corpora.shingles import WINDOW_BYTES
+from workflow_scripts.errors import CorpusError, one_message
 from workflow_scripts.files import write_json
 
 

@@ -17,8 +17,8 @@ from mwparserfromhell.nodes import Node
 from mwparserfromhell.wikicode import Wikicode
 
 from workflow_scripts.corpora.containers import Gathered, lines, opened
-from workflow_scripts.corpora.errors import CorpusError
 from workflow_scripts.corpora.records import Document, LeftOut, Unreadable
+from workflow_scripts.errors import CorpusError
 
 NOT_PROSE = ("ref", "table", "gallery", "math", "timeline", "imagemap", "score", "syntaxhighlight")
 _FILE_OR_CATEGORY = re.compile(rb'<namespace key="(?:6|14)"[^>]*>([^<]+)</namespace>')

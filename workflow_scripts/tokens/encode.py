@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from workflow_scripts.code_identity import code_hash
-from workflow_scripts.corpora.errors import one_message
+from workflow_scripts.errors import one_message
 from workflow_scripts.files import sha256
 from workflow_scripts.store import produce
 from workflow_scripts.tokens.selection import Chosen, chosen, content_hash, split_rows

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora.documents import SPLITS
-from workflow_scripts.corpora.errors import one_message
+from workflow_scripts.errors import one_message
 from workflow_scripts.files import sha256, write_json
 from workflow_scripts.store import produce
 from workflow_scripts.tokens.vocabulary import end_of_text_of, token_dtype, token_lengths

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.corpora.documents import SPLITS
-from workflow_scripts.corpora.errors import CorpusError, one_message
+from workflow_scripts.errors import CorpusError, one_message
 from workflow_scripts.files import read_json, sha256, write_json
 from workflow_scripts.store import produce
 from workflow_scripts.tokens.encode import schema_of

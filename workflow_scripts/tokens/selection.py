@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workflow_scripts.corpora.documents import SPLITS, read_groups
-from workflow_scripts.corpora.errors import CorpusError
+from workflow_scripts.errors import CorpusError
 
 
 class Chosen(NamedTuple):

@@ -23,7 +23,7 @@ import tokenizers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from workflow_scripts.code_identity import code_hash
-from workflow_scripts.corpora.errors import CorpusError, one_message
+from workflow_scripts.errors import CorpusError, one_message
 from workflow_scripts.files import sha256, write_json, write_text
 from workflow_scripts.store import produce
 from workflow_scripts.tokens.selection import chosen, split_rows

@@ -141,6 +141,7 @@ class Batches:
 
 
 def windows(tokens: np.ndarray, n_ctx: int) -> np.ndarray:
-    """Held-out tokens as rows (n, n_ctx + 1), int64, in fixed order, every target exactly once; a last short window is dropped."""
+    """Held-out tokens as rows (n, n_ctx + 1), int64, in fixed order.  Each is a target once, but for the first, which is none, and
+    what is left over at the end and fills no row."""
     count = (len(tokens) - 1) // n_ctx
     return tokens[np.arange(count)[:, None] * n_ctx + np.arange(n_ctx + 1)].astype(np.int64)

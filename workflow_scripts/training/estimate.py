@@ -48,6 +48,8 @@ SNAKEMAKE_MB = 400
 """Of the two Snakemakes that run beside the trainer in a scheduler's job, and count there (194 MB each)."""
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 """Environment of training processes: else glibc may give the head's logits back to the system at every step."""
+TORCHRUN = "torchrun --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 600"
+"""Starts the processes of a job, hands on what asks them to stop, and leaves them the time to save."""
 
 
 def measure(experiment: Experiment, size: str) -> dict[str, float]:

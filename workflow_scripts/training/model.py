@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from workflow_scripts.training.products import Linear, product
 from workflow_scripts.training.shape import ModelShape
 
+GOLDEN, FIRST, SECOND = (number - 2**64 for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+"""Increment and multipliers of SplitMix64 (Steele et al. 2014), as signed numbers."""
+
 
 class Dropout(NamedTuple):
     """Leaves entries out that are a pure function of a sequence's key, the place in the model, and that in the sequence.
@@ -41,11 +44,8 @@ def dropped(x: Tensor, dropout: Dropout | None, site: int) -> Tensor:
     return torch.where(kept.view(B, T, C), x, 0) / (1 - dropout.rate)
 
 
-GOLDEN, FIRST, SECOND = (number - 2**64 for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-
-
 def mixed(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele et al. 2014): 64 uniform bits of each number."""
+    """The finaliser of SplitMix64: 64 uniform bits of each number."""
     x = (x ^ _shifted(x, 30)) * FIRST
     x = (x ^ _shifted(x, 27)) * SECOND
     return x ^ _shifted(x, 31)

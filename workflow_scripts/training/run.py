@@ -30,9 +30,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from workflow_scripts.code_identity import code_hash, require_code
-from workflow_scripts.corpora.errors import one_message
+from workflow_scripts.errors import one_message
 from workflow_scripts.files import read_json, sha256, write_json
-from workflow_scripts.grid import FILES
+from workflow_scripts.grid import FILES, manifest_of
 from workflow_scripts.store import STORE, key_of, only_writer, produce
 from workflow_scripts.training.cell import Cell
 from workflow_scripts.training.checkpoint import CURRENT
@@ -202,8 +202,7 @@ def train_all(runner: Runner, runs: Mapping[str, Mapping[str, Any]], plan: Path 
         if runner.stopping:
             raise Preempted(f"asked to stop before {name}; what comes before it is finished")
         entry = runner.train(Path(name), specification)
-        status = read_json(entry / "run.json")["status"]
-        manifest[name] = {"key": entry.name, "status": status, "weights": sha256(entry / "model.safetensors")}
+        manifest[name] = manifest_of(entry)
     if plan:
         print_report(plan)
     if runner.placement.world_size > 1:

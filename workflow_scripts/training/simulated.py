@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from workflow_scripts.code_identity import code_hash, require_code
-from workflow_scripts.files import read_json, sha256, write_json
-from workflow_scripts.grid import FILES
+from workflow_scripts.files import write_json
+from workflow_scripts.grid import FILES, manifest_of
 from workflow_scripts.store import canonical_json, only_writer, produce
 from workflow_scripts.training.planted import CHARACTERS_PER_TOKEN, Noise, Planted, Surface, epochs
 from workflow_scripts.training.progress import print_report
@@ -166,9 +166,7 @@ def main(argv: list[str] | None = None) -> None:
             identity = {"specification": specification, "code": code_hash(CODE)}
             outputs = {file: Path(name) / file for file in FILES}
             entry = produce("simulated", identity, outputs, partial(write, identity))
-            status = read_json(entry / "run.json")["status"]
-            weights = sha256(entry / "model.safetensors")
-            manifest[name] = {"key": entry.name, "status": status, "weights": weights, "simulated": True}
+            manifest[name] = manifest_of(entry) | {"simulated": True}
         write_json(arguments.out, manifest)
     if arguments.plan:
         print_report(arguments.plan)
