@@ -4,7 +4,7 @@ python -m benchmarks.trainer [--sizes 6k 25k ...] [--vocabularies 1024 4096 1638
 
 Same shape, batch (so many sequences of 128 tokens), data, thread (one) and optimizer (fused AdamW, gradients clipped).  Each
 contender has a process of its own, in the environment of its user: ours in that of the rules, peers in a plain one, and one
-of them in ours too.  They take turns, and the median of the rounds counts.  Peers: `pip install transformers accelerate`.
+of them in ours too.  They take turns, and the median of the rounds counts.  Peers: `pip install accelerate`.
 """
 
 from __future__ import annotations

@@ -53,6 +53,16 @@ def test_a_flat_valley_is_negligible_and_a_steep_one_is_not():
     assert (flat["verdict"], steep["verdict"]) == ("negligible", "not negligible")
 
 
+def test_the_error_is_known_where_the_rule_is_the_best_value_too():
+    """It came from cells where it is not: of weight decay that was one of twelve, and said 0.0004 where seeds differ by 0.01."""
+    noise, cells = 0.01, 40
+    runs = [swept(1.0, size=f"{number}k", noise=0.0, curvature=0.2) for number in range(cells)]
+    random = np.random.default_rng(1)
+    found = judge(pd.concat(runs).assign(test_loss=lambda all: all.test_loss + random.normal(0, noise, len(all))))
+    assert {cell["best_value"] for cell in found} == {OWN}
+    assert found[0]["left_error"] == pytest.approx(noise, rel=0.2), "two seeds of a difference of two losses"
+
+
 def test_a_failed_run_is_named_and_costs_its_value_only():
     runs = swept(1.0)
     runs.loc[(runs.value == 0.016) & (runs.seed == 1), "test_loss"] = np.nan

@@ -168,23 +168,24 @@ def test_processes_that_find_different_checkpoints_refuse(make_task, tmp_path, p
     multiprocessing.spawn(_train_where_only_the_first_sees_a_checkpoint, (port, sharded, task, tmp_path), nprocs=2)
 
 
-def test_two_processes_stop_and_go_on_together(make_task, tmp_path, port):
-    """`train` itself, whose processes must agree when to save and when to leave."""
+@pytest.mark.parametrize("asked", [0, 1])
+def test_two_processes_stop_and_go_on_together(make_task, tmp_path, port, asked):
+    """`train` itself, whose processes must agree when to save and when to leave: a scheduler may ask one of them alone."""
     task = make_task()
     alone = train(task, tmp_path / "alone", Placement(CPU))
-    multiprocessing.spawn(_train_stop_and_go_on, (port, task, tmp_path), nprocs=2)
+    multiprocessing.spawn(_train_stop_and_go_on, (port, task, tmp_path, asked), nprocs=2)
     together = np.load(tmp_path / "validation.npy")
     judged = [row["validation_loss"] for row in alone.progress.curve]
     assert abs(len(together) - len(judged)) <= 1, "rounding may end one of them an evaluation sooner"
     np.testing.assert_allclose(together[: len(judged)], judged[: len(together)], atol=2e-3)
 
 
-def _train_stop_and_go_on(rank, port, task, folder):
+def _train_stop_and_go_on(rank, port, task, folder, asked):
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with processes(CPU) as placement:
         with pytest.raises(Preempted, match=f"step {AGREE_EVERY};"):
-            train(task, folder / "state", placement, stop_requested=lambda: rank == 0)
+            train(task, folder / "state", placement, stop_requested=lambda: rank == asked)
         dist.barrier()
         trained = train(task, folder / "state", placement)
         if rank == 0:

@@ -65,7 +65,7 @@ def test_killed_runs_end_with_the_same_losses(pristine, finished, tmp_path, with
 
 
 def test_a_signal_to_torchrun_has_its_processes_save(tmp_path):
-    """It handed on SIGTERM alone, and killed them half a minute later."""
+    """It handed on SIGTERM alone."""
     write_tokens(tmp_path / "tokens/corpus")
     endless = SPECIFICATION["recipe"] | {"patience": 1e9, "budget_epochs": 1e9}
     runs = json.dumps({"cell": SPECIFICATION | {"recipe": endless}})

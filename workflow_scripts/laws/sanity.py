@@ -131,7 +131,7 @@ def _batches_are_small_enough(runs: pd.DataFrame) -> dict[str, Any]:
     unknown = int(trained.noise_scale_tokens.isna().sum()) if "noise_scale_tokens" in trained else len(trained)
     if unknown:
         check["sentence"] += (
-            f" Of {unknown} of {len(trained)} it is unknown: too short to measure it, a batch of one sequence, or lost in noise."
+            f" Of {unknown} of {len(trained)} it is unknown: too short to measure it, a batch of one sequence, or one of gradient and noise lost in the other."
         )
     return check
 

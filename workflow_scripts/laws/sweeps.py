@@ -63,6 +63,8 @@ def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
     values, loss, own = by_value.index.to_numpy(), by_value.mean(axis=1).to_numpy(), float(runs.own.iloc[0])
     best = by_value.index[int(np.argmin(loss))]
     there = own in by_value.index
+    at = int(np.searchsorted(values, own))
+    others = {best, *values[max(at - 1, 0) : at + 2]} - {own} if there else set()
     return {
         "own": own,
         "losses": dict(zip((f"{value:g}" for value in values), loss.tolist(), strict=True)),
@@ -70,19 +72,20 @@ def judge_cell(runs: pd.DataFrame) -> dict[str, Any]:
         "best_value": float(best),
         "optimum_inside": bool(values[0] < best < values[-1] or best == 0),
         "left": float(by_value.loc[own].mean() - loss.min()) if there else None,
-        "differences": (by_value.loc[own] - by_value.loc[best]).tolist() if there and best != own else [],
+        "differences": [(by_value.loc[own] - by_value.loc[other]).tolist() for other in sorted(others)],
     }
 
 
 def judge(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """A verdict a cell; the standard error of what is left pools the seeds' differences of all cells of a constant."""
+    """A verdict a cell; the standard error of what is left pools the seeds' differences of all cells of a constant, from its own
+    value to the best and to those beside it."""
     cells = []
     for _, of_constant in runs.groupby("constant"):
         found = [
             {**dict(zip(CELL, key, strict=True)), **judge_cell(cell)}
             for key, cell in of_constant.groupby(CELL, dropna=False)
         ]
-        pairs = [cell["differences"] for cell in found if len(cell["differences"]) > 1]
+        pairs = [pair for cell in found for pair in cell["differences"] if len(pair) > 1]
         error = float(np.sqrt(np.mean([np.var(pair, ddof=1) / len(pair) for pair in pairs]))) if pairs else None
         for cell in found:
             del cell["differences"]

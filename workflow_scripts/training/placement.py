@@ -122,13 +122,13 @@ class Placement:
         return bool(least == -largest)
 
     def agree(self, step: int, wish: bool) -> bool:
-        """Whether the first process wishes it.  Several processes ask only every few steps: asking waits for all."""
+        """Whether a process wishes it.  Several processes ask only every few steps: asking waits for all."""
         if self.world_size == 1:
             return wish
         if step % AGREE_EVERY:
             return False
         answer = torch.tensor(float(wish), device=self.device)
-        dist.broadcast(answer, src=0)
+        dist.all_reduce(answer, dist.ReduceOp.MAX)
         return bool(answer.item())
 
 
