@@ -247,7 +247,7 @@ def test_a_report_says_what_the_sweeps_found(make_report: Report, with_sweeps: P
     assert tuned[5] == "≥ 0.0160"
     assert tuned[6].startswith("≥ 0.")
     assert tuned[7:] == ["not negligible", "1.4", "–"]
-    assert shown["learning rate", "from scratch"][4:8] == ["0.00400", "0.00400", "0.000 ± 0.002", "negligible"]
+    assert shown["learning rate", "from scratch"][4:8] == ["0.00400", "0.00400", "0.000 ± 0.001", "negligible"]
     assert "≥" not in "".join(shown["weight decay", "from scratch"])
     text = text_of(html)
     reserved = text[text.index("What the data does not support") : text.index("What a larger model buys")]
