@@ -12,10 +12,10 @@ from snakemake.exceptions import WorkflowError
 from workflow_scripts.code_identity import code_hash
 from workflow_scripts.configuration import read_yaml
 from workflow_scripts.corpora.documents import SPLITS
-from workflow_scripts.errors import CorpusError
 from workflow_scripts.corpora.fetch import pins
 from workflow_scripts.corpora.packages import READERS
 from workflow_scripts.corpora.shards import check_names, shards_of
+from workflow_scripts.errors import CorpusError
 from workflow_scripts.experiment import ConfigurationError, Experiment
 from workflow_scripts.files import read_json
 from workflow_scripts.locks import owner, try_lock
